@@ -1,0 +1,51 @@
+"""The `batterykit` command: registers the commands and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from batterykit import __version__
+from batterykit.cli.console import Console
+from batterykit.errors import BatterykitError
+
+app = typer.Typer(
+    name="batterykit",
+    help="From raw battery-ageing records to store, features and an honest score.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"batterykit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """From raw battery-ageing records to store, features and an honest score."""
+    del version
+
+
+def main() -> None:
+    """Run the command line; the one place where errors become exit codes."""
+    try:
+        app()
+    except BatterykitError as error:
+        Console(json="--json" in sys.argv).fail(error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
