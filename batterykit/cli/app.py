@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from batterykit import __version__
+from batterykit.cli import store
 from batterykit.cli.console import Console
 from batterykit.errors import BatterykitError
 
@@ -36,6 +37,9 @@ def root(
 ) -> None:
     """From raw battery-ageing records to store, features and an honest score."""
     del version
+
+
+app.add_typer(store.app, name="store")
 
 
 def main() -> None:

@@ -34,6 +34,11 @@ class Console:
         if not (self.quiet or self.json):
             _stderr().print(message, highlight=False, markup=False, soft_wrap=True)
 
+    def show(self, line: str) -> None:
+        """Print a line of the result on stdout, unless `--json`."""
+        if not self.json:
+            sys.stdout.write(f"{line}\n")
+
     def warn(self, message: str) -> None:
         """Show a warning on stderr, always."""
         _stderr().print(

@@ -167,6 +167,36 @@ class Store:
             raise self._missing(node)
         return _read_attrs(self.path / node) or {}
 
+    def describe(self, node: str) -> dict[str, Any]:
+        """Return what a node holds without reading its values.
+
+        Returns
+        -------
+        dict
+            `node`, `sizes` (dimension to length), `variables`, `bytes` (on disk), `schema`,
+            `created_by`, `fingerprint`.
+
+        Raises
+        ------
+        StoreError
+            There is no such node.
+        """
+        attrs = self.attrs(node)
+        folder = self.path / node
+        sizes: dict[str, int] = {}
+        variables = []
+        for metadata in sorted(folder.glob("*/zarr.json")):
+            array = json.loads(metadata.read_text(encoding="utf-8"))
+            sizes |= dict(zip(array["dimension_names"], array["shape"], strict=True))
+            variables.append(metadata.parent.name)
+        return {
+            "node": node,
+            "sizes": sizes,
+            "variables": variables,
+            "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+            **{name: attrs.get(name) for name in ("schema", "created_by", "fingerprint")},
+        }
+
     def read(self, node: str) -> xr.Dataset:
         """Load a node into memory, checked against its schema and its fingerprint.
 

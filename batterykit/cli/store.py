@@ -1,0 +1,189 @@
+"""`batterykit store info|log|verify|export`: look at what the store holds, and copy it out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batterykit.cli.console import Console
+from batterykit.cli.options import JsonOption, QuietOption, StoreOption
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Look at what the store holds, check it, copy it out.",
+)
+
+
+@app.command()
+def info(
+    store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """List the datasets of the store: dimensions, variables, size on disk, fingerprint.
+
+    Examples:
+
+        batterykit store info
+
+        batterykit store info --store my.zarr --json
+    """
+    from batterykit.config import load_settings
+    from batterykit.store import Store
+
+    console = Console(json=json, quiet=quiet)
+    opened = Store.open(load_settings(store=store).store)
+    nodes = [opened.describe(node) for node in opened.nodes()]
+    console.table(
+        f"{opened.path}: {len(nodes)} datasets",
+        ["node", "dimensions", "variables", "MB on disk", "fingerprint"],
+        [
+            [
+                node["node"],
+                ", ".join(f"{name} {size}" for name, size in node["sizes"].items()),
+                len(node["variables"]),
+                f"{node['bytes'] / 1e6:.2f}",
+                node["fingerprint"][:8],
+            ]
+            for node in nodes
+        ],
+    )
+    console.result({"store": opened.path, "nodes": nodes})
+    if nodes:
+        console.say(f'Open one in Python: xarray.open_zarr("{opened.path / nodes[0]["node"]}")')
+    else:
+        console.say("The store is empty. Next: batterykit ingest --expt 5")
+
+
+@app.command()
+def log(
+    last: Annotated[int, typer.Option("--last", min=1, help="How many entries to show.")] = 20,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show who wrote what and when, newest last.
+
+    Examples:
+
+        batterykit store log
+
+        batterykit store log --last 3 --json
+    """
+    from batterykit.config import load_settings
+    from batterykit.store import Store
+
+    console = Console(json=json, quiet=quiet)
+    opened = Store.open(load_settings(store=store).store)
+    entries = opened.log()[-last:]
+    console.table(
+        f"{opened.path}: log",
+        ["time (UTC)", "command", "node", "note"],
+        [
+            [entry["time"][:19], entry["command"], entry["node"] or "", entry["note"]]
+            for entry in entries
+        ],
+    )
+    console.result({"store": opened.path, "log": entries})
+
+
+@app.command()
+def verify(
+    store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """Read every dataset and compare it with its schema and its fingerprint; exit 1 if any differs.
+
+    Examples:
+
+        batterykit store verify
+    """
+    from batterykit.config import load_settings
+    from batterykit.store import Store
+
+    console = Console(json=json, quiet=quiet)
+    opened = Store.open(load_settings(store=store).store)
+    nodes = opened.nodes()
+    problems = [
+        problem
+        for node in console.track(nodes, "verifying", len(nodes))
+        for problem in opened.verify([node])
+    ]
+    console.result(
+        {
+            "store": opened.path,
+            "nodes": len(nodes),
+            "problems": [{"node": problem.node, "what": problem.what} for problem in problems],
+        }
+    )
+    if problems:
+        console.table(
+            f"{opened.path}: {len(problems)} of {len(nodes)} datasets are not as written",
+            ["node", "problem"],
+            [[problem.node, problem.what] for problem in problems],
+        )
+        console.say("Remove a damaged node's folder and run the command that made it again.")
+        raise typer.Exit(1)
+    console.show(f"{opened.path}: all {len(nodes)} datasets are as they were written")
+
+
+@app.command()
+def export(
+    to: Annotated[
+        Path,
+        typer.Option("--to", help="The file to write; a folder for tables of several datasets."),
+    ],
+    nodes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Datasets, by path or beginning of it; all when left out."),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="netcdf, csv or parquet. [default: by the ending of --to, else netcdf]",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the target.")] = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Copy datasets out: everything into one NetCDF file, or tables as CSV or Parquet.
+
+    Examples:
+
+        batterykit store export --to all.nc
+
+        batterykit store export raw/expt5/summary --to summary.csv
+
+        batterykit store export raw/expt5 --to tables --format parquet
+    """
+    from batterykit.config import load_settings
+    from batterykit.store import Store
+    from batterykit.store.export import export as export_nodes
+
+    console = Console(json=json, quiet=quiet)
+    opened = Store.open(load_settings(store=store).store)
+    endings = {".nc": "netcdf", ".csv": "csv", ".parquet": "parquet"}
+    chosen = [
+        node
+        for node in opened.nodes()
+        if not nodes or any(_begins(node, prefix) for prefix in nodes)
+    ]
+    written = export_nodes(
+        opened,
+        chosen,
+        to,
+        format_ or endings.get(to.suffix, "netcdf"),
+        force=force,
+        track=console.track,
+    )
+    console.result({"store": opened.path, "nodes": chosen, "files": written})
+    console.say(f"Wrote {len(chosen)} datasets to {to}.")
+
+
+def _begins(node: str, prefix: str) -> bool:
+    prefix = prefix.rstrip("/")
+    return node == prefix or node.startswith(f"{prefix}/")

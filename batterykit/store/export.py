@@ -1,0 +1,182 @@
+"""Copies of what the store holds, for other programs: one NetCDF file, or tables.
+
+A NetCDF file keeps everything (groups are the nodes). A table has one row per element: per cell
+and check-up, per sample of a curve, per row of an ageing-set table.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from batterykit.errors import UsageError
+from batterykit.progress import Track, no_track
+from batterykit.store.schema import schema_of
+from batterykit.store.store import Store
+
+FORMATS = ("netcdf", "csv", "parquet")
+_SUFFIXES = {"netcdf": ".nc", "csv": ".csv", "parquet": ".parquet"}
+
+
+def export(
+    store: Store,
+    nodes: list[str],
+    target: Path,
+    format_: str,
+    *,
+    force: bool = False,
+    track: Track = no_track,
+) -> list[Path]:
+    """Write nodes to one NetCDF file, or to one table per node.
+
+    Parameters
+    ----------
+    nodes
+        Paths of the nodes to export.
+    target
+        The file to write; for tables of more than one node, the folder.
+    format_
+        One of `FORMATS`.
+    force
+        Whether a target that exists may be replaced.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    UsageError
+        The target exists and `force` is false, there is nothing to export, or the format is
+        unknown.
+    """
+    if format_ not in FORMATS:
+        raise UsageError(f"unknown format '{format_}'", fix=f"use one of {', '.join(FORMATS)}")
+    if not nodes:
+        raise UsageError("no node of the store matches", fix="see `batterykit store info`")
+    if target.exists() and not force:
+        raise UsageError("the target exists", fix="add --force to replace it", file=target)
+    if format_ == "netcdf":
+        return [_whole(target, lambda path: _write_netcdf(store, nodes, path, track))]
+    write = _TABLE_WRITERS[format_]
+    suffix = _SUFFIXES[format_]
+    if len(nodes) == 1:
+        table = to_table(nodes[0], store.read(nodes[0]))
+        return [_whole(target, lambda path: write(table, path))]
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    for node in track(nodes, f"writing {format_}", len(nodes)):
+        file = target / (node.replace("/", "_") + suffix)
+        table = to_table(node, store.read(node))
+        written.append(_whole(file, lambda path, table=table: write(table, path)))  # type: ignore[misc]
+    return written
+
+
+def to_table(node: str, dataset: xr.Dataset) -> pd.DataFrame:
+    """Return a dataset as one table; column names carry the unit, as in `voltage [V]`.
+
+    Parameters
+    ----------
+    node
+        The node's path; its schema tells whether the dataset is a ragged array.
+    dataset
+        A dataset of the store.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Ragged arrays get one row per element with the coordinates of its cell or curve repeated;
+        other datasets one row per combination of their dimensions.
+    """
+    schema = schema_of(node)
+    if schema.ragged is not None:
+        return _ragged_table(dataset, *schema.ragged)
+    table = dataset.to_dataframe().reset_index()
+    return table.rename(columns={str(name): _header(dataset, str(name)) for name in dataset.variables})
+
+
+def _ragged_table(dataset: xr.Dataset, instance: str, element: str) -> pd.DataFrame:
+    counts = dataset["row_size"].to_numpy()
+    columns: dict[str, Any] = {}
+    for name, variable in dataset.variables.items():
+        if variable.dims == (instance,) and name != "row_size":
+            values = variable.values
+            if values.dtype.kind in "OUT":
+                values = values.astype(object)
+            columns[_header(dataset, str(name))] = np.repeat(values, counts)
+    for name, variable in dataset.variables.items():
+        if variable.dims == (element,):
+            values = variable.values
+            columns[_header(dataset, str(name))] = (
+                values.astype(object) if values.dtype.kind in "OUT" else values
+            )
+    return pd.DataFrame(columns)
+
+
+def _header(dataset: xr.Dataset, name: str) -> str:
+    units = dataset[name].attrs.get("units")
+    return name if units in (None, "1") else f"{name} [{units}]"
+
+
+def _write_netcdf(store: Store, nodes: list[str], path: Path, track: Track) -> None:
+    xr.Dataset(attrs={"title": "export of a batterykit store", "source": store.path.name}).to_netcdf(
+        path, mode="w", engine="h5netcdf"
+    )
+    for node in track(nodes, "writing NetCDF", len(nodes)):
+        dataset = _plain(store.read(node))
+        encoding = {
+            str(name): {"zlib": True, "complevel": 1, "shuffle": True}
+            for name, variable in dataset.variables.items()
+            if variable.dtype.kind in "fi" and variable.size > 1
+        }
+        dataset.to_netcdf(path, mode="a", group=node, engine="h5netcdf", encoding=encoding)
+
+
+def _plain(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the dataset with what NetCDF can hold: object strings, attributes free of nesting."""
+    plain = dataset.drop_encoding()
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind == "T":
+            plain[name] = (variable.dims, variable.values.astype(object), variable.attrs)
+    plain.attrs = {
+        name: json.dumps(value) if isinstance(value, dict | list | bool | None) else value
+        for name, value in dataset.attrs.items()
+    }
+    return plain
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False)
+
+
+def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+    table.to_parquet(path, engine="pyarrow", index=False)
+
+
+_TABLE_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+}
+
+
+def _whole(target: Path, write: Callable[[Path], None]) -> Path:
+    """Write beside the target and move into place, so that a half-written file never stays."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
+    try:
+        write(beside)
+        if target.is_dir():
+            shutil.rmtree(target)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return target
