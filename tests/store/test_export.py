@@ -1,0 +1,70 @@
+"""What is exported can be opened by other programs and says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from batterykit.errors import UsageError
+from batterykit.store import Store
+from batterykit.store.export import export
+from tests.store.datasets import curves, sets
+
+CURVES = "raw/expt5/curves/0.1C"
+SETS = "raw/expt5/sets"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.open_or_create(tmp_path / "a.zarr")
+    store.write(CURVES, curves(), command="ingest")
+    store.write(SETS, sets(), command="ingest")
+    return store
+
+
+def test_one_netcdf_file_holds_every_node_as_a_group(store: Store, tmp_path: Path) -> None:
+    (file,) = export(store, store.nodes(), tmp_path / "all.nc", "netcdf")
+    with xr.open_dataset(file, group=CURVES, engine="h5netcdf") as opened:
+        np.testing.assert_array_equal(opened["voltage"], curves()["voltage"])
+        assert opened["voltage"].attrs["units"] == "V"
+        assert list(opened["cell"].values) == ["E5-A", "E5-A"]
+    with xr.open_dataset(file, group=SETS, engine="h5netcdf") as opened:
+        np.testing.assert_array_equal(opened["start"], sets()["start"])
+
+
+@pytest.mark.parametrize(("format_", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_a_ragged_node_becomes_a_long_table_with_units_in_its_header(
+    store: Store, tmp_path: Path, format_: str, read: object
+) -> None:
+    (file,) = export(store, [CURVES], tmp_path / f"c.{format_}", format_)
+    table = read(file)  # type: ignore[operator]
+    assert len(table) == 200
+    np.testing.assert_allclose(table["voltage [V]"], curves()["voltage"], rtol=1e-15)
+    assert table["rpt"].tolist() == [0] * 100 + [1] * 100
+
+
+def test_several_nodes_become_a_folder_of_tables(store: Store, tmp_path: Path) -> None:
+    files = export(store, store.nodes(), tmp_path / "tables", "csv")
+    assert sorted(file.name for file in files) == [
+        "raw_expt5_curves_0.1C.csv",
+        "raw_expt5_sets.csv",
+    ]
+
+
+def test_an_existing_target_is_kept_unless_forced(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "t.csv"
+    target.write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        export(store, [SETS], target, "csv")
+    assert target.read_text() == "mine"
+    export(store, [SETS], target, "csv", force=True)
+    assert "E5-B" in target.read_text()
+
+
+def test_nothing_to_export_is_an_error(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no node"):
+        export(store, [], tmp_path / "t.nc", "netcdf")
