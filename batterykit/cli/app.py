@@ -1,4 +1,4 @@
-"""The `batterykit` command: registers the commands and turns errors into messages and exit codes."""
+"""The `batterykit` command: registers the commands, turns errors into messages and exit codes."""
 
 from __future__ import annotations
 

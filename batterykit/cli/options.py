@@ -25,7 +25,7 @@ RunsOption = Annotated[
 ]
 JsonOption = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON object on stdout and nothing else.", is_flag=True),
+    typer.Option("--json", help="Print one JSON object on stdout and nothing else."),
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no messages, only the result.")

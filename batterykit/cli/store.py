@@ -18,9 +18,7 @@ app = typer.Typer(
 
 
 @app.command()
-def info(
-    store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False
-) -> None:
+def info(store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """List the datasets of the store: dimensions, variables, size on disk, fingerprint.
 
     Examples:
@@ -89,10 +87,8 @@ def log(
 
 
 @app.command()
-def verify(
-    store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False
-) -> None:
-    """Read every dataset and compare it with its schema and its fingerprint; exit 1 if any differs.
+def verify(store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Read every dataset and compare it with its schema and fingerprint; exit 1 if any differs.
 
     Examples:
 

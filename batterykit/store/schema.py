@@ -230,9 +230,9 @@ def check(node: str, dataset: xr.Dataset) -> None:
     schema = schema_of(node)
     for name, wanted in schema.variables.items():
         _check_variable(node, dataset, name, wanted)
-    for name, variable in dataset.variables.items():
+    for held, variable in dataset.variables.items():
         if variable.dtype.kind == "f" and "units" not in variable.attrs:
-            raise _wrong(node, str(name), "a number without 'units' in its attributes")
+            raise _wrong(node, str(held), "a number without 'units' in its attributes")
     if schema.ragged is not None:
         _check_ragged(node, dataset, *schema.ragged)
 

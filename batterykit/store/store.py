@@ -15,7 +15,6 @@ import errno
 import json
 import os
 import shutil
-import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batterykit import __version__
-from batterykit.errors import SchemaError, StoreError
+from batterykit.errors import StoreError
 from batterykit.store import schema
 
 if TYPE_CHECKING:
@@ -394,9 +393,11 @@ class Store:
         if not (leftovers or self._undone()):
             return
         lock = filelock.FileLock(self._private / "lock")
-        with contextlib.suppress(OSError, filelock.Timeout):
-            with lock.acquire(timeout=LOCK_TIMEOUT_S if wait else 0):
-                self._recover()
+        with (
+            contextlib.suppress(OSError, filelock.Timeout),
+            lock.acquire(timeout=LOCK_TIMEOUT_S if wait else 0),
+        ):
+            self._recover()
 
     def _recover(self) -> None:
         """Finish journalled writes and sweep the staging area; the lock must be held."""

@@ -42,7 +42,10 @@ def sets() -> xr.Dataset:
         {
             "row_size": ("cell", np.array([1, 2])),
             "charge_throughput": ("row", np.array([1.5, np.nan, 3.0]), {"units": "Ah"}),
-            "start": ("row", np.array(["2020-10-22", "NaT", "2021-01-02"], dtype="M8[D]").astype("M8[ns]")),
+            "start": (
+                "row",
+                np.array(["2020-10-22", "NaT", "2021-01-02"], dtype="M8[D]").astype("M8[ns]"),
+            ),
             "remark": ("row", np.array(["", "cycler restarted", "Ümlaut °C"], dtype=object)),
         },
         coords={"cell": ("cell", np.array(["E5-A", "E5-B"], dtype=object))},
