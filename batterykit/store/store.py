@@ -288,7 +288,6 @@ class Store:
             staged = self._private / "staging" / identity
             try:
                 fingerprint = _stage(staged, node, dataset)
-                _sync_tree(staged)
             except BaseException:
                 shutil.rmtree(staged, ignore_errors=True)
                 raise
@@ -461,8 +460,9 @@ _EMPTY_ARRAY = {
 
 
 def _stage(folder: Path, node: str, dataset: xr.Dataset) -> str:
-    """Write the dataset as a zarr group of its own; return its fingerprint."""
+    """Write the dataset as a zarr group of its own, synced; return its fingerprint."""
     import zarr
+    from zarr.storage import MemoryStore
 
     from batterykit.store.fingerprint import dataset_fingerprint
 
@@ -475,14 +475,25 @@ def _stage(folder: Path, node: str, dataset: xr.Dataset) -> str:
         "created_by": f"batterykit {__version__}",
         "fingerprint": fingerprint,
     }
+    # encoded in memory and written here: half the time of zarr's own file access for a node of
+    # many small variables, and every file is synced as it is written
+    files: dict[str, Any] = {}
+    memory = MemoryStore(files)
     with warnings.catch_warnings():
         # zarr warns that consolidated metadata is not yet in the v3 specification; without it
         # xarray warns every user who opens a node
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        ready.to_zarr(
-            folder, mode="w-", zarr_format=3, consolidated=False, encoding=_encoding(ready)
-        )
-        zarr.consolidate_metadata(str(folder))
+        ready.to_zarr(memory, zarr_format=3, consolidated=False, encoding=_encoding(ready))
+        zarr.consolidate_metadata(memory)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as handle:
+            handle.write(content.as_buffer_like())
+            handle.flush()
+            os.fsync(handle.fileno())
+    for where, _, _ in os.walk(folder):
+        _sync_folder(Path(where))
     return fingerprint
 
 
@@ -566,15 +577,6 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
         os.fsync(handle.fileno())
     beside.replace(path)
     _sync_folder(path.parent)
-
-
-def _sync_tree(folder: Path) -> None:
-    for where, _, files in os.walk(folder):
-        for name in files:
-            handle = os.open(Path(where) / name, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
-        _sync_folder(Path(where))
 
 
 def _sync_folder(folder: Path) -> None:
