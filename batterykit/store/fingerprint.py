@@ -261,7 +261,7 @@ class _Bare(ast.NodeTransformer):
         return node
 
 
-def _top_level(tree: ast.Module | ast.stmt) -> Iterator[ast.stmt]:
+def _top_level(tree: ast.AST) -> Iterator[ast.stmt]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If | ast.Try | ast.With | ast.ExceptHandler):
             yield from _top_level(node)

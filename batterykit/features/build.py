@@ -1,0 +1,358 @@
+"""From raw nodes to feature nodes: computes what the cache does not hold, and nothing else.
+
+Whatever is heavy (xarray, numba) is imported only when something has to be computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from batterykit.errors import StoreError, UsageError
+from batterykit.features.options import IcaOptions, SequenceOptions, SummaryOptions
+from batterykit.progress import no_track
+from batterykit.store import cache
+from batterykit.store.fingerprint import code_parts, hash_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
+    from batterykit.progress import Track
+    from batterykit.store import Store
+
+    Options = SummaryOptions | SequenceOptions | IcaOptions
+
+Kind = Literal["summary", "sequence", "ica"]
+OPTIONS: dict[str, type[Options]] = {
+    "summary": SummaryOptions,
+    "sequence": SequenceOptions,
+    "ica": IcaOptions,
+}
+ROW_CODE = {
+    "summary": "batterykit.features.summary:summary",
+    "sequence": "batterykit.features.sequence:sequence",
+    "ica": "batterykit.features.ica:analyse",
+}
+"""What makes one row; a row is reused as long as this and all it refers to stay as they are."""
+NODE_CODE = ROW_CODE | {"ica": "batterykit.features.ica:ica"}
+"""What makes the node of its rows."""
+
+HASH_IN_PATH = 12  # hex digits: 2^48 parameter sets before two are likely to meet
+_FILL = {"quality_flag": 0, "mask": False}
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build did.
+
+    Parameters
+    ----------
+    node
+        Path of the feature node.
+    computed, reused, dropped
+        Names of the rows (cells or curves) computed, taken from the cache, and no longer wanted.
+    rows
+        How many rows the node has.
+    damaged
+        Why the stored node could not be used, if it could not.
+    """
+
+    node: str
+    computed: tuple[str, ...]
+    reused: int
+    dropped: tuple[str, ...]
+    rows: int
+    damaged: str | None = None
+
+
+def build(
+    store: Store,
+    kind: Kind,
+    options: Options | None = None,
+    track: Track = no_track,
+    *,
+    curves: str = "0.1C",
+) -> str:
+    """Make sure that a feature set is in the store and up to date; return its node.
+
+    See `refresh`, which also tells what was done.
+    """
+    return refresh(store, kind, options, track, curves=curves).node
+
+
+def refresh(
+    store: Store,
+    kind: Kind,
+    options: Options | None = None,
+    track: Track = no_track,
+    *,
+    curves: str = "0.1C",
+    force: bool = False,
+) -> Built:
+    """Bring a feature set up to date and tell what was done.
+
+    Parameters
+    ----------
+    store
+        The store; the raw nodes of all its experiments are used.
+    kind
+        summary, sequence or ica.
+    options
+        The parameters; the defaults when None.
+    track
+        Progress.
+    curves
+        Which voltage curves `ica` uses: 0.1C, 0.5C, GITT or hybrid.
+    force
+        Compute everything anew.
+
+    Raises
+    ------
+    UsageError
+        There is no such kind, or the options are not of that kind.
+    StoreError
+        The raw nodes are missing or damaged, or the store cannot be written.
+    """
+    if kind not in OPTIONS:
+        raise UsageError(f"there are no features '{kind}'", fix=f"use one of {', '.join(OPTIONS)}")
+    options = OPTIONS[kind]() if options is None else options
+    if not isinstance(options, OPTIONS[kind]):
+        raise UsageError(
+            f"{type(options).__name__} are not options of '{kind}'",
+            fix=f"pass {OPTIONS[kind].__name__}",
+        )
+    inputs = _input_nodes(store, kind, curves)
+    parameters = options.model_dump(mode="json") | ({"curves": curves} if kind == "ica" else {})
+    node = f"features/{kind}/{hash_json(parameters)[:HASH_IN_PATH]}"
+    manifest = cache.Manifest(
+        inputs={name: store.attrs(name)["fingerprint"] for name in inputs},
+        parameters=parameters,
+        code=code_parts(NODE_CODE[kind]),
+    )
+    if not force and store.has(node):
+        held = cache.Manifest.of(store.attrs(node))
+        if held is not None and manifest.same_origin(held) and cache.is_sealed(store, node):
+            built = Built(node, (), held.rows, (), held.rows)
+            with contextlib.suppress(StoreError):  # a cached answer needs no writable store
+                store.note(f"features {kind}", "nothing changed, nothing computed", _told(built))
+            return built
+    return _renew(store, kind, options, node, manifest, track, force)
+
+
+def _input_nodes(store: Store, kind: str, curves: str) -> list[str]:
+    raw = store.nodes("raw/")
+    wanted = f"curves/{curves}" if kind == "ica" else "summary"
+    inputs = [name for name in raw if name.split("/", 2)[-1] == wanted]
+    if inputs:
+        return inputs
+    experiments = sorted({name.split("/")[1].removeprefix("expt") for name in raw})
+    if kind != "ica" or not experiments:
+        raise StoreError(
+            "the store holds no ingested cells",
+            fix="run `batterykit ingest --expt 5` first (or another experiment, or `all`)",
+            file=store.path,
+        )
+    there = sorted({name.split("/", 3)[3] for name in raw if "/curves/" in name})
+    raise StoreError(
+        f"the store holds no {curves} curves"
+        + (f" (it has {', '.join(there)})" if there else ", nor any other"),
+        fix="put the record's folder 'Processed Timeseries Data' in place and run "
+        f"`batterykit ingest --expt {' --expt '.join(experiments)}` again"
+        + (f", or name another kind: --kind {there[0]}" if there else ""),
+        file=store.path,
+    )
+
+
+class _Rows(NamedTuple):
+    """How the rows of a kind of features are named, made and put together."""
+
+    dimension: str
+    names: Callable[[xr.Dataset], list[str]]
+    make: Callable[[xr.Dataset], xr.Dataset]
+    finish: Callable[[xr.Dataset], xr.Dataset]
+
+
+def _renew(
+    store: Store,
+    kind: str,
+    options: Options,
+    node: str,
+    manifest: cache.Manifest,
+    track: Track,
+    force: bool,
+) -> Built:
+    rows = _rows_of(kind, options, track)
+    held, damaged = (None, None) if force else _held(store, node)
+    stored: dict[str, str] = {}
+    if held is not None:
+        stored = _keys(held, rows.names(held), "cache_key")
+    row_code = hash_json(code_parts(ROW_CODE[kind]))
+    wanted: dict[str, str] = {}
+    pieces: list[xr.Dataset] = []
+    for name in manifest.inputs:
+        raw = store.read(name)
+        contents = _keys(raw, rows.names(raw), "content_hash")
+        keys = {
+            row: cache.row_key([content], manifest.parameters, row_code)
+            for row, content in contents.items()
+        }
+        wanted |= keys
+        todo = cache.plan(keys, stored).compute
+        if todo:
+            chosen = [k for k, row in enumerate(rows.names(raw)) if row in set(todo)]
+            pieces.append(_make(rows, raw, chosen, keys))
+    whole = cache.plan(wanted, stored)
+    if held is not None and whole.reuse:
+        kept = [k for k, row in enumerate(rows.names(held)) if row in set(whole.reuse)]
+        pieces.append(held.isel({rows.dimension: kept}))
+    dataset = rows.finish(_together(rows, pieces))
+    dataset.attrs = {
+        "title": f"batterykit features: {kind}",
+        "parameters": _json_text(manifest.parameters),
+        cache.MANIFEST: replace(manifest, rows=len(wanted)).to_json(),
+    }
+    built = Built(node, whole.compute, len(whole.reuse), whole.drop, len(wanted), damaged)
+    command = f"features {kind}"
+    store.write(
+        node, dataset, command=command, note=_sentence(built), details=_told(built), replace=True
+    )
+    cache.seal(store, node, command=command, note="sealed", details={"rows": len(wanted)})
+    return built
+
+
+def _held(store: Store, node: str) -> tuple[xr.Dataset | None, str | None]:
+    """Return the stored node if it is whole, and if it is there but not whole, why."""
+    if not (store.path / node).exists():
+        return None, None
+    try:
+        return store.read(node), None
+    except StoreError as error:
+        return None, error.problem
+
+
+def _rows_of(kind: str, options: Options, track: Track) -> _Rows:
+    if isinstance(options, IcaOptions):
+        from batterykit.features.ica import analyse, track_peaks
+
+        return _Rows(
+            "curve",
+            _curve_names,
+            lambda raw: analyse(raw, options, track=track),
+            lambda rows: track_peaks(rows, options),
+        )
+    if isinstance(options, SummaryOptions):
+        from batterykit.features.summary import summary
+
+        return _Rows("cell", _cell_names, lambda raw: summary(raw, options), lambda rows: rows)
+    from batterykit.features.sequence import sequence
+
+    return _Rows("cell", _cell_names, lambda raw: sequence(raw, options), lambda rows: rows)
+
+
+def _cell_names(dataset: xr.Dataset) -> list[str]:
+    return [str(cell) for cell in dataset["cell"].values]
+
+
+def _curve_names(dataset: xr.Dataset) -> list[str]:
+    columns = (dataset[name].values for name in ("cell", "rpt", "direction", "protocol"))
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for cell, rpt, direction, protocol in zip(*columns, strict=True):
+        name = f"{cell} RPT{int(rpt):02d} {direction} {protocol}"
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
+
+
+def _keys(dataset: xr.Dataset, names: list[str], variable: str) -> dict[str, str]:
+    values = dataset[variable].values if variable in dataset.variables else [""] * len(names)
+    return dict(zip(names, (str(value) for value in values), strict=True))
+
+
+def _make(rows: _Rows, raw: xr.Dataset, chosen: list[int], keys: Mapping[str, str]) -> xr.Dataset:
+    names = rows.names(raw)
+    made = rows.make(_only(raw, rows.dimension, chosen))
+    made["cache_key"] = (
+        rows.dimension,
+        _texts([keys[names[k]] for k in chosen]),
+        {"long_name": "hash of the row's input, the parameters and the code"},
+    )
+    return made.set_coords("cache_key")
+
+
+def _only(raw: xr.Dataset, dimension: str, chosen: list[int]) -> xr.Dataset:
+    if dimension == "cell":
+        return raw.isel(cell=chosen)
+    import numpy as np
+
+    stops = np.cumsum(raw["row_size"].values)
+    starts = stops - raw["row_size"].values
+    if len(chosen) == len(stops):
+        return raw
+    samples = np.concatenate([np.arange(starts[k], stops[k]) for k in chosen])
+    return raw.isel(curve=chosen, sample=samples)
+
+
+def _together(rows: _Rows, pieces: list[xr.Dataset]) -> xr.Dataset:
+    import numpy as np
+    import xarray as xr
+
+    plain = [_with_plain_texts(piece.drop_dims("peak", errors="ignore")) for piece in pieces]
+    if rows.dimension == "cell":
+        longest = max(piece.sizes["rpt"] for piece in plain)
+        fill = {name: _FILL.get(str(name), np.nan) for name in plain[0].data_vars}
+        plain = [
+            piece.reindex(rpt=range(longest), fill_value=fill).assign_coords(
+                rpt=("rpt", np.arange(longest), plain[0]["rpt"].attrs)
+            )
+            for piece in plain
+        ]
+    whole = xr.concat(
+        plain,
+        dim=rows.dimension,
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    )
+    order = sorted(range(whole.sizes[rows.dimension]), key=rows.names(whole).__getitem__)
+    return whole.isel({rows.dimension: order})
+
+
+def _with_plain_texts(dataset: xr.Dataset) -> xr.Dataset:
+    texts = {
+        name: (variable.dims, _texts(variable.values), variable.attrs)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind in "OUT"
+    }
+    return dataset.assign_coords(texts)
+
+
+def _texts(values: list[str] | np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.array([str(value) for value in values], dtype=object)
+
+
+def _json_text(parameters: Mapping[str, Any]) -> str:
+    return json.dumps(dict(parameters), sort_keys=True)
+
+
+def _sentence(built: Built) -> str:
+    said = f"computed {len(built.computed)}, reused {built.reused}, dropped {len(built.dropped)}"
+    return f"stored features were damaged ({built.damaged}): {said}" if built.damaged else said
+
+
+def _told(built: Built) -> dict[str, Any]:
+    return {
+        "node": built.node,
+        "rows": built.rows,
+        "computed": list(built.computed),
+        "reused": built.reused,
+        "dropped": list(built.dropped),
+    }

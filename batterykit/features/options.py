@@ -1,0 +1,94 @@
+"""The parameters of every feature set, with their units; they decide the name of the node.
+
+Nothing heavy is imported here: a run that finds everything in the cache needs the options only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SEI_ACTIVATION_ENERGY = 38_000.0
+"""[J mol-1] of SEI growth on the LG M50's negative electrode; O'Kane et al., Phys. Chem. Chem.
+Phys. 24 (2022) 7909, doi:10.1039/D2CP00417H (`SEI growth activation energy` of PyBaMM's OKane2022).
+"""
+
+CHECK_UP_TEMPERATURE = 25.0
+"""[degC] at which the record's check-ups are done; Kirkaldy et al., J. Power Sources 603 (2024)."""
+
+
+class SummaryOptions(BaseModel):
+    """Parameters of the summary features.
+
+    Attributes
+    ----------
+    activation_energy
+        Activation energy of the Arrhenius terms [J mol-1].
+    reference_temperature
+        Temperature at which the Arrhenius factor is one [degC].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    activation_energy: float = Field(default=SEI_ACTIVATION_ENERGY, ge=0, allow_inf_nan=False)
+    reference_temperature: float = Field(
+        default=CHECK_UP_TEMPERATURE, gt=-273.15, allow_inf_nan=False
+    )
+
+
+class SequenceOptions(BaseModel):
+    """Parameters of the sequences.
+
+    Attributes
+    ----------
+    clock
+        What the cell's own time grid counts: `days` of degradation [d], or charge `throughput`
+        [Ah].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clock: Literal["days", "throughput"] = "days"
+
+
+class IcaOptions(BaseModel):
+    """Parameters of incremental capacity analysis (dQ/dV).
+
+    Attributes
+    ----------
+    window
+        Voltage window, lowest and highest [V]. The default is the LG M50's full range, silicon
+        region (2.5-3.2 V) included.
+    grid_step
+        Step of the uniform voltage grid [V].
+    kernel_width
+        Standard deviation of the smoothing kernel [V].
+    prominence
+        Smallest prominence of a peak, as a share of its height [1].
+    significance
+        Smallest prominence of a peak in standard deviations of the noise of dQ/dV there [1].
+    peaks
+        How many tracked peaks to keep, the most prominent ones.
+    track_tolerance
+        Farthest that a peak may move between two check-ups of a cell and keep its name [V].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window: tuple[float, float] = (2.5, 4.2)
+    grid_step: float = Field(default=0.001, gt=0, le=0.1)
+    kernel_width: float = Field(default=0.008, gt=0, le=0.5)
+    prominence: float = Field(default=0.02, ge=0, lt=1)
+    significance: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    peaks: int = Field(default=8, ge=1, le=16)
+    track_tolerance: float = Field(default=0.04, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _window_holds_a_grid(self) -> IcaOptions:
+        low, high = self.window
+        if not low + 10 * self.grid_step <= high:
+            raise ValueError("window must rise, by ten grid steps or more")
+        if self.kernel_width < self.grid_step:
+            raise ValueError("kernel_width must be at least one grid_step")
+        return self
