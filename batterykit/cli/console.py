@@ -45,9 +45,7 @@ class Console:
             f"Warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True
         )
 
-    def table(
-        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
-    ) -> None:
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Show a table on stdout, unless `--json`. Cells that hold numbers are right-aligned."""
         if self.json:
             return
@@ -59,9 +57,7 @@ class Console:
         table = Table(title=Text(title), title_justify="left", title_style="bold", box=None)
         for index, column in enumerate(columns):
             numeric = bool(texts) and all(_is_number(row[index]) for row in texts)
-            table.add_column(
-                Text(column), justify="right" if numeric else "left", overflow="fold"
-            )
+            table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in texts:
             table.add_row(*(Text(value) for value in row))
         width = None if sys.stdout.isatty() else 200

@@ -101,7 +101,9 @@ def to_table(node: str, dataset: xr.Dataset) -> pd.DataFrame:
     if schema.ragged is not None:
         return _ragged_table(dataset, *schema.ragged)
     table = dataset.to_dataframe().reset_index()
-    return table.rename(columns={str(name): _header(dataset, str(name)) for name in dataset.variables})
+    return table.rename(
+        columns={str(name): _header(dataset, str(name)) for name in dataset.variables}
+    )
 
 
 def _ragged_table(dataset: xr.Dataset, instance: str, element: str) -> pd.DataFrame:
@@ -128,9 +130,9 @@ def _header(dataset: xr.Dataset, name: str) -> str:
 
 
 def _write_netcdf(store: Store, nodes: list[str], path: Path, track: Track) -> None:
-    xr.Dataset(attrs={"title": "export of a batterykit store", "source": store.path.name}).to_netcdf(
-        path, mode="w", engine="h5netcdf"
-    )
+    xr.Dataset(
+        attrs={"title": "export of a batterykit store", "source": store.path.name}
+    ).to_netcdf(path, mode="w", engine="h5netcdf")
     for node in track(nodes, "writing NetCDF", len(nodes)):
         dataset = _plain(store.read(node))
         encoding = {
