@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batterykit import __version__
-from batterykit.cli import features, ingest, store
+from batterykit.cli import features, ingest, store, twin
 from batterykit.cli.console import Console
 from batterykit.errors import BatterykitError
 
@@ -42,6 +42,7 @@ def root(
 app.command("ingest")(ingest.ingest)
 app.add_typer(features.app, name="features")
 app.add_typer(store.app, name="store")
+app.command("twin")(twin.twin)
 
 
 def main() -> None:
