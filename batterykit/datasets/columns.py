@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 UNKNOWN_UNIT = "unknown"
 
@@ -80,6 +81,7 @@ class Unit:
     divisor: float
 
 
+@cache  # the same few headers come in every file
 def split_header(header: str) -> tuple[str, str]:
     """Return a header's name and the unit in its last brackets; the unit is "" when it has none.
 
@@ -112,6 +114,7 @@ def same_unit(one: str, other: str) -> bool:
     return _spelling(one) == _spelling(other)
 
 
+@cache
 def clean_name(text: str) -> str:
     """Return a name of lower-case letters, digits and single underscores, led by a letter."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
@@ -132,6 +135,7 @@ def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     return result
 
 
+@cache
 def _spelling(text: str) -> str:
     compact = re.sub(r"[\s.*\N{MIDDLE DOT}]", "", unicodedata.normalize("NFKC", text))
     return _SPELLINGS.get(compact, compact)

@@ -9,9 +9,9 @@ nothing else, and what has vanished from the source stays in the store. Both are
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,14 @@ from batterykit.datasets import lgm50t
 from batterykit.datasets.lgm50t import SourceFile
 from batterykit.errors import InputError
 from batterykit.progress import Track, no_track
-from batterykit.store.fingerprint import hash_arrays, hash_bytes, hash_json
+from batterykit.store.fingerprint import hash_bytes, hash_json
 
-# Nothing here imports numpy's heavier friends at the top: a run that finds nothing new must not
-# pay for xarray, zarr and Arrow.
+# xarray, zarr and Arrow come in with `datasets.assemble`, which is imported where something is
+# read: a run that finds nothing new must not wait for them.
 if TYPE_CHECKING:
     import xarray as xr
 
     from batterykit.datasets.parts import Part
-    from batterykit.datasets.reader import Table
     from batterykit.store import Store
 
 # Raised when reading or checking changes what is stored for the same bytes: every file is then
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 READER_VERSION = 1
 THREADS = 2
 PROGRESS_BYTES = 200_000_000  # known files are hashed at 1 GB/s: less than this needs no bar
+AHEAD_BYTES = 500_000_000  # a node with more is not read while the one before is being written
 COMMAND = "ingest"
 _SHOWN = 5
 
@@ -183,35 +183,43 @@ def ingest(
     StoreError
         The store cannot be written.
     """
-    report = Report()
-    errors: list[InputError] = []
+    report, founds = Report(), []
     for experiment, folder in _chosen(source, experiments).items():
         found = lgm50t.find_files(experiment, folder)
-        if not any(found.files.values()):
-            raise InputError(
-                f"no file of the record in the folder of experiment {experiment}",
-                fix="unpack the record's zip file here: it holds 'Summary Data' and "
-                "'Processed Timeseries Data'",
-                file=folder,
+        _check_not_empty(found)
+        founds.append(found)
+        report.experiments.append(
+            ExperimentReport(
+                experiment,
+                str(folder),
+                missing=lgm50t.missing(found),
+                unrecognised=[str(path.relative_to(folder)) for path in found.unrecognised],
             )
-        one = ExperimentReport(
-            experiment,
-            str(folder),
-            missing=lgm50t.missing(found),
-            unrecognised=[str(path.relative_to(folder)) for path in found.unrecognised],
         )
-        report.experiments.append(one)
-        for kind, files in found.files.items():
-            if files:
-                node, bad = _ingest_node(store, found, kind, track)
-                one.nodes.append(node)
-                errors += bad
+    errors: list[InputError] = []
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        for experiment, node, bad in _Run(store, pool, track).nodes(founds):
+            next(one for one in report.experiments if one.experiment == experiment).nodes += [node]
+            errors += bad
+    finally:
+        pool.shutdown(cancel_futures=True)
     if errors:
         raise errors[0] if len(errors) == 1 else BadFilesError(errors)
     if not report.changed:
         count = sum(node.files for one in report.experiments for node in one.nodes)
         store.note(COMMAND, f"nothing changed: {count} files as before, no file read again")
     return report
+
+
+def _check_not_empty(found: lgm50t.Found) -> None:
+    if not any(found.files.values()):
+        raise InputError(
+            f"no file of the record in the folder of experiment {found.experiment}",
+            fix="unpack the record's zip file here: it holds 'Summary Data' and "
+            "'Processed Timeseries Data'",
+            file=found.folder,
+        )
 
 
 def _chosen(source: Path, experiments: Iterable[int] | None) -> dict[int, Path]:
@@ -230,251 +238,215 @@ def _chosen(source: Path, experiments: Iterable[int] | None) -> dict[int, Path]:
     return {number: folders[number] for number in sorted(set(experiments))}
 
 
-def _ingest_node(
-    store: Store, found: lgm50t.Found, kind: str, track: Track
-) -> tuple[NodeReport, list[InputError]]:
-    experiment, files = found.experiment, found.files[kind]
-    node, source = lgm50t.node_of(experiment, kind), lgm50t.source_of(found.folder)
-    report = NodeReport(node, files=len(files))
-    with store.writing():
-        attrs = store.attrs(node) if store.has(node) else {}
-        _check_source(store, node, attrs.get("source", source), source)
-        known: dict[str, str] = json.loads(attrs.get("source_hashes", "{}"))
-        reference = _reference(store, experiment, kind)
-        trusted = known if attrs.get("reader_version") == READER_VERSION else {}
-        loaded = _load(files, trusted, f"experiment {experiment}, {kind}", track)
-        report.read = sum(one.part is not None or one.error is not None for one in loaded)
-        report.new = [one.file.identity for one in loaded if one.file.identity not in known]
-        report.changed = [
-            one.file.identity
-            for one in loaded
-            if known.get(one.file.identity, one.digest) != one.digest
-        ]
-        report.kept = sorted(known.keys() - {file.identity for file in files})
-        errors = [one.error for one in loaded if one.error is not None]
-        if errors:
+@dataclass
+class _Job:
+    """A node to be brought up to date; its files are being hashed and read in the background."""
+
+    found: lgm50t.Found
+    kind: str
+    known: dict[str, str]
+    loading: list[Future[_Loaded]]
+
+    @property
+    def node(self) -> str:
+        return lgm50t.node_of(self.found.experiment, self.kind)
+
+    @property
+    def files(self) -> list[SourceFile]:
+        return self.found.files[self.kind]
+
+    @property
+    def source(self) -> str:
+        return lgm50t.source_of(self.found.folder)
+
+
+class _Run:
+    """One ingest: reads the files of the next node while the last one is being written."""
+
+    def __init__(self, store: Store, pool: ThreadPoolExecutor, track: Track) -> None:
+        self.store = store
+        self.pool = pool
+        self.track = track
+        self.summaries: dict[int, xr.Dataset] = {}
+
+    def nodes(
+        self, founds: Iterable[lgm50t.Found]
+    ) -> Iterator[tuple[int, NodeReport, list[InputError]]]:
+        """Bring node after node up to date; yield experiment, report and errors of each."""
+        todo = [(found, kind) for found in founds for kind in found.files if found.files[kind]]
+        job: _Job | None = None
+        for index, (found, kind) in enumerate(todo):
+            job = job or self._start(found, kind)
+            loaded = self._wait(job)
+            ahead = todo[index + 1] if index + 1 < len(todo) else None
+            early = ahead is not None and _size(ahead[0].files[ahead[1]]) < AHEAD_BYTES
+            following = self._start(*ahead) if ahead is not None and early else None
+            yield (found.experiment, *self._finish(job, loaded))
+            job = following
+
+    def _start(self, found: lgm50t.Found, kind: str) -> _Job:
+        known = _known(_attrs(self.store, lgm50t.node_of(found.experiment, kind)))
+        files = found.files[kind]
+        loading = [self.pool.submit(_load, file, known.get(file.identity)) for file in files]
+        return _Job(found, kind, known, loading)
+
+    def _wait(self, job: _Job) -> list[_Loaded]:
+        quick = job.known and _size(job.files) < PROGRESS_BYTES
+        track = no_track if quick else self.track
+        description = f"experiment {job.found.experiment}, {job.kind}"
+        return [one.result() for one in track(job.loading, description, len(job.loading))]
+
+    def _finish(self, job: _Job, loaded: list[_Loaded]) -> tuple[NodeReport, list[InputError]]:
+        """Write the node if anything about it is new and nothing is bad."""
+        with self.store.writing():
+            attrs = _attrs(self.store, job.node)
+            if _known(attrs) != job.known:  # another process wrote the node meanwhile
+                loaded = [_load(file, _known(attrs).get(file.identity)) for file in job.files]
+            before = _hashes(attrs)
+            report = _compare(job.node, loaded, before)
+            errors = [one.error for one in loaded if one.error is not None]
+            reference = self._reference(job)
+            if not (errors or report.read) and attrs.get("reference") == reference:
+                report.flags = json.loads(attrs["flags"])
+                return report, []
             report.state = "failed"
-            return report, errors
-        if not report.read and attrs.get("reference", "") == reference:
-            report.flags = json.loads(attrs.get("flags", "{}"))
-            return report, []
-        try:
-            dataset, report.flags = _assemble(store, experiment, kind, loaded, bool(known))
-        except InputError as error:
-            report.state = "failed"
-            return report, [error]
-        hashes = {**known, **{one.file.identity: one.digest for one in loaded}}
+            if errors:
+                return report, errors
+            try:
+                _check_source(self.store, job, attrs)
+                dataset = self._assemble(job, loaded, stored=bool(before))
+            except InputError as error:
+                return report, [error]
+            report.state = "updated" if before else "written"
+            self._write(job, dataset, report, before, loaded, reference)
+        return report, []
+
+    def _assemble(self, job: _Job, loaded: Sequence[_Loaded], *, stored: bool) -> xr.Dataset:
+        """Return the node's dataset of the parts read now and those that were stored before."""
+        from batterykit.datasets import assemble
+
+        parts = assemble.split(job.kind, self.store.read(job.node)) if stored else {}
+        parts |= {one.file.identity: one.part for one in loaded if one.part is not None}
+        if not self._reference(job):
+            return assemble.join(job.kind, parts.values(), {})
+        capacities = assemble.capacities(job.kind, self._summary(job.found.experiment))
+        return assemble.join(job.kind, parts.values(), capacities)
+
+    def _write(
+        self,
+        job: _Job,
+        dataset: xr.Dataset,
+        report: NodeReport,
+        before: Mapping[str, str],
+        loaded: Sequence[_Loaded],
+        reference: str,
+    ) -> None:
+        from batterykit.datasets import assemble
+
+        report.flags = assemble.flagged(job.kind, dataset)
+        now = {**before, **{one.file.identity: one.digest for one in loaded}}
         dataset.attrs = {
-            "title": f"LG M50T experiment {experiment}: {kind}",
-            "source": source,
+            "title": f"LG M50T experiment {job.found.experiment}: {job.kind}",
+            "source": job.source,
             "reader_version": READER_VERSION,
             "reference": reference,
-            "source_hashes": json.dumps(hashes),
+            "source_hashes": json.dumps(now),
             "flags": json.dumps(report.flags),
         }
-        report.state = "updated" if known else "written"
-        details = _details(report, known, hashes)
-        note = _note(report)
-        store.write(node, dataset, command=COMMAND, note=note, details=details, replace=bool(known))
-    return report, []
-
-
-def _check_source(store: Store, node: str, stored: str, source: str) -> None:
-    """Refuse to mix measured and synthetic data in one node."""
-    if stored != source:
-        raise InputError(
-            f"node '{node}' of the store holds other data ({stored}) than the folder ({source})",
-            fix="name another store with --store, so that measured and synthetic data stay apart",
-            file=store.path,
+        self.store.write(
+            job.node,
+            dataset,
+            command=COMMAND,
+            note=_note(report),
+            details=_details(report, before, now),
+            replace=bool(before),
         )
+        if job.kind == "summary":
+            self.summaries[job.found.experiment] = dataset
+
+    def _summary(self, experiment: int) -> xr.Dataset:
+        if experiment not in self.summaries:
+            node = lgm50t.node_of(experiment, "summary")
+            self.summaries[experiment] = self.store.read(node)
+        return self.summaries[experiment]
+
+    def _reference(self, job: _Job) -> str:
+        """Return a hash of the summaries that these curves are compared with; "" for none."""
+        if job.kind not in lgm50t.COMPARED:
+            return ""
+        attrs = _attrs(self.store, lgm50t.node_of(job.found.experiment, "summary"))
+        return hash_json(_hashes(attrs)) if attrs else ""
 
 
-def _load(
-    files: Sequence[SourceFile], known: Mapping[str, str], description: str, track: Track
-) -> list[_Loaded]:
-    """Hash every file, and read those whose hash is not known."""
-    size = sum(file.path.stat().st_size for file in files)
-    if known and size < PROGRESS_BYTES:
-        track = no_track
-    with ThreadPoolExecutor(THREADS) as pool:
-        results = pool.map(lambda file: _load_one(file, known.get(file.identity)), files)
-        return list(track(results, description, len(files)))
-
-
-def _load_one(file: SourceFile, known: str | None) -> _Loaded:
+def _load(file: SourceFile, known: str | None) -> _Loaded:
+    """Hash a file, and read it unless its hash is known."""
     try:
         data = file.path.read_bytes()
     except OSError as error:
-        return _Loaded(
-            file,
-            "",
-            error=InputError(
-                f"the file cannot be read ({error.strerror})",
-                fix="look at its permissions and at the disk",
-                file=file.path,
-            ),
-        )
+        problem = f"the file cannot be read ({error.strerror})"
+        fix = "look at its permissions and at the disk"
+        return _Loaded(file, "", error=InputError(problem, fix=fix, file=file.path))
     digest = hash_bytes(data)
     if digest == known:
         return _Loaded(file, digest)
+    from batterykit.datasets.assemble import read_part
+
     try:
-        return _Loaded(file, digest, part=_read(file, data, digest))
+        return _Loaded(file, digest, part=read_part(file, data, digest))
     except InputError as error:
         return _Loaded(file, digest, error=error)
 
 
-def _read(file: SourceFile, data: bytes, digest: str) -> Part:
-    """Read and check one file."""
-    from batterykit.datasets import checks, reader
-    from batterykit.datasets.parts import Part
-
-    scalars: dict[str, Any] = {"cell": file.cell}
-    if file.kind == "summary":
-        table = reader.read_summary(file.path, data)
-        flags = checks.check_summary(table)
-        scalars |= {
-            "experiment": file.experiment,
-            "letter": file.letter,
-            "temperature_chamber": file.temperature,
-            "n_rpt": len(flags),
-        }
-        scalars |= {"source_file": file.path.name, "content_hash": _content_hash(table)}
-        table.columns["quality_flag"] = flags
-        table.attrs["quality_flag"] = checks.flag_attrs(checks.SUMMARY_FLAGS)  # type: ignore[assignment]
-    elif file.kind in lgm50t.CURVE_KINDS:
-        table = reader.read_curve(file.path, data)
-        steady = file.kind in ("0.1C", "0.5C")
-        scalars |= {"rpt": file.rpt, "direction": file.direction, "protocol": file.protocol}
-        scalars |= {"source_file": file.path.name, "source_hash": digest}
-        scalars["content_hash"] = _content_hash(table)
-        scalars["quality_flag"] = checks.check_curve(table, file.direction, constant_current=steady)
-    else:
-        table = reader.read_table(file.path, data)
-        scalars |= {"source_file": file.path.name, "content_hash": _content_hash(table)}
-    return Part(scalars, table.columns, table.attrs)
+def _attrs(store: Store, node: str) -> dict[str, Any]:
+    return store.attrs(node) if store.has(node) else {}
 
 
-def _content_hash(table: Table) -> str:
-    names = hash_json([[name, table.attrs[name].get("units")] for name in table.columns])
-    return hash_bytes((names + hash_arrays(*table.columns.values())).encode())
+def _hashes(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of each file that a node was made of, by identity."""
+    hashes: dict[str, str] = json.loads(attrs.get("source_hashes", "{}"))
+    return hashes
 
 
-def _assemble(
-    store: Store, experiment: int, kind: str, loaded: Sequence[_Loaded], known: bool
-) -> tuple[xr.Dataset, dict[str, list[str]]]:
-    """Return the node's new dataset, made of the parts read now and those stored before."""
-    from batterykit.datasets import parts as parts_
+def _known(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hashes of the files that need not be read again."""
+    return _hashes(attrs) if attrs.get("reader_version") == READER_VERSION else {}
 
-    node = lgm50t.node_of(experiment, kind)
-    dims = ("curve", "sample") if kind in lgm50t.CURVE_KINDS else ("cell", "row")
-    parts: dict[str, Part] = {}
-    if known:
-        dataset = store.read(node)
-        stored = (
-            list(parts_.split_padded(dataset).values())
-            if kind == "summary"
-            else parts_.split_ragged(dataset, dims)
+
+def _size(files: Iterable[SourceFile]) -> int:
+    return sum(file.path.stat().st_size for file in files)
+
+
+def _compare(node: str, loaded: Sequence[_Loaded], before: Mapping[str, str]) -> NodeReport:
+    found = {one.file.identity: one.digest for one in loaded}
+    return NodeReport(
+        node,
+        files=len(loaded),
+        read=sum(one.part is not None or one.error is not None for one in loaded),
+        new=[name for name in found if name not in before],
+        changed=[name for name, digest in found.items() if before.get(name, digest) != digest],
+        kept=sorted(before.keys() - found.keys()),
+    )
+
+
+def _check_source(store: Store, job: _Job, attrs: Mapping[str, Any]) -> None:
+    """Refuse to mix measured and synthetic data in one node."""
+    stored = attrs.get("source", job.source)
+    if stored != job.source:
+        raise InputError(
+            f"the store's node '{job.node}' holds other data ({stored}) than this folder "
+            f"({job.source})",
+            fix="name another store with --store, so that measured and synthetic data stay apart",
+            file=job.found.folder,
         )
-        parts = {_identity(part): part for part in stored}
-    parts |= {one.file.identity: one.part for one in loaded if one.part is not None}
-    if kind == "summary":
-        ordered = sorted(parts.values(), key=lambda part: str(part.scalars["cell"]))
-        return parts_.join_padded(ordered, _SCALAR_ATTRS), _summary_flags(ordered)
-    if kind in lgm50t.CURVE_KINDS:
-        ordered = _compared_with_summary(store, experiment, kind, parts.values())
-        return _curves(ordered), _curve_flags(ordered)
-    ordered = sorted(parts.values(), key=lambda part: str(part.scalars["cell"]))
-    return parts_.join_ragged(ordered, dims, _SCALAR_ATTRS), {}
-
-
-def _curves(parts: Sequence[Part]) -> xr.Dataset:
-    from batterykit.datasets import checks
-    from batterykit.datasets.parts import join_ragged
-
-    attrs = {**_SCALAR_ATTRS, "quality_flag": checks.flag_attrs(checks.CURVE_FLAGS)}
-    return join_ragged(parts, ("curve", "sample"), attrs).reset_coords("quality_flag")
-
-
-def _compared_with_summary(
-    store: Store, experiment: int, kind: str, parts: Iterable[Part]
-) -> list[Part]:
-    """Return the curves in order, their flags set by comparison with the summary's capacities."""
-    from batterykit.datasets import checks
-
-    capacities = _capacities(store, experiment, kind)
-    result = []
-    for part in parts:
-        cell, rpt, direction = (part.scalars[name] for name in ("cell", "rpt", "direction"))
-        charge = part.columns["charge"]
-        summary = capacities.get((cell, rpt), float("nan"))
-        flags = part.scalars["quality_flag"] & ~checks.CAPACITY_DIFFERS
-        if direction == "discharge" and checks.capacity_differs(charge[-1] - charge[0], summary):
-            flags |= checks.CAPACITY_DIFFERS
-        result.append(replace(part, scalars={**part.scalars, "quality_flag": flags}))
-    return sorted(result, key=_curve_order)
-
-
-def _curve_order(part: Part) -> tuple[Any, ...]:
-    return tuple(part.scalars[name] for name in ("cell", "rpt", "protocol", "direction"))
-
-
-def _capacities(store: Store, experiment: int, kind: str) -> dict[tuple[str, int], float]:
-    """Return the summary's capacity [Ah] of each (cell, RPT) at the rate of these curves."""
-    variable = _COMPARED.get(kind)
-    node = lgm50t.node_of(experiment, "summary")
-    if variable is None or not store.has(node):
-        return {}
-    summary = store.read(node)
-    return {
-        (str(cell), int(rpt)): float(value)
-        for cell, row in zip(summary["cell"].values, summary[variable].values, strict=True)
-        for rpt, value in zip(summary["rpt"].values, row, strict=True)
-    }
-
-
-def _reference(store: Store, experiment: int, kind: str) -> str:
-    """Return a hash of the summaries that these curves are compared with; "" for none."""
-    node = lgm50t.node_of(experiment, "summary")
-    if kind not in _COMPARED or not store.has(node):
-        return ""
-    return hash_json(store.attrs(node).get("source_hashes", ""))
-
-
-def _identity(part: Part) -> str:
-    scalars = part.scalars
-    if "protocol" not in scalars:
-        return str(scalars["cell"])
-    return "{cell} RPT{rpt} {protocol} {direction}".format(**scalars)
-
-
-def _summary_flags(parts: Sequence[Part]) -> dict[str, list[str]]:
-    from batterykit.datasets import checks
-
-    found: dict[str, list[str]] = {}
-    for part in parts:
-        for rpt, value in enumerate(part.columns["quality_flag"].tolist()):
-            for name in checks.names_of(checks.SUMMARY_FLAGS, value):
-                found.setdefault(name, []).append(f"{part.scalars['cell']} RPT{rpt}")
-    return found
-
-
-def _curve_flags(parts: Sequence[Part]) -> dict[str, list[str]]:
-    from batterykit.datasets import checks
-
-    found: dict[str, list[str]] = {}
-    for part in parts:
-        for name in checks.names_of(checks.CURVE_FLAGS, part.scalars["quality_flag"]):
-            found.setdefault(name, []).append(_identity(part))
-    return found
 
 
 def _details(
-    report: NodeReport, known: Mapping[str, str], hashes: Mapping[str, str]
+    report: NodeReport, before: Mapping[str, str], now: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what the log keeps of a write: for a changed file the hash it had before."""
-    if not known:
+    if not before:
         return {"files": report.files}
-    changed = {name: {"was": known[name], "is": hashes[name]} for name in report.changed}
+    changed = {name: {"was": before[name], "is": now[name]} for name in report.changed}
     return {
         "files": report.files,
         "read": report.read,
@@ -487,31 +459,14 @@ def _details(
 def _note(report: NodeReport) -> str:
     if report.state == "written":
         return f"{report.files} files read"
-    parts = [
-        f"{word} {shortened(names)}"
-        for word, names in (("new", report.new), ("changed", report.changed))
-        if names
-    ]
-    return "; ".join(parts) or "compared with the changed summary, no file read again"
+    words = (("new", report.new), ("changed", report.changed))
+    said = "; ".join(f"{word}: {shortened(names)}" for word, names in words if names)
+    if said:
+        return said
+    return "read again in a new way" if report.read else "compared with the changed summary"
 
 
 def shortened(names: Sequence[str]) -> str:
     """Return the first few names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-_COMPARED = {"0.1C": "capacity_c10", "0.5C": "capacity_c2"}
-_SCALAR_ATTRS: dict[str, dict[str, Any]] = {
-    "cell": {"long_name": "cell, by experiment and letter"},
-    "experiment": {"long_name": "experiment of the record (2 is the record's '2,2')"},
-    "letter": {"long_name": "the cell's letter within its experiment"},
-    "temperature_chamber": {"units": "degC", "long_name": "temperature of the chamber"},
-    "n_rpt": {"long_name": "number of check-ups of the cell"},
-    "rpt": {"long_name": "check-up (reference performance test)"},
-    "direction": {"long_name": "discharge or charge"},
-    "protocol": {"long_name": "test protocol, as in the file's name"},
-    "source_file": {"long_name": "name of the file read"},
-    "source_hash": {"long_name": "hash of the file's bytes"},
-    "content_hash": {"long_name": "hash of the values and units"},
-}

@@ -23,6 +23,7 @@ SOURCE = "LG M50T ageing record, Kirkaldy et al. 2024, doi:10.5281/zenodo.106375
 CUTOFF_DISCHARGE_V = 2.5  # LG M50T data sheet
 CUTOFF_CHARGE_V = 4.2  # LG M50T data sheet
 CURVE_KINDS = ("0.1C", "0.5C", "GITT", "hybrid")
+COMPARED = {"0.1C": "capacity_c10", "0.5C": "capacity_c2"}  # curves -> the summary's capacity
 KINDS = ("summary", "sets", "cycles", *CURVE_KINDS)
 
 

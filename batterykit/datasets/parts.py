@@ -57,15 +57,14 @@ def join_padded(parts: Sequence[Part], scalar_attrs: Mapping[str, Mapping[str, A
     """
     n_rpt = max(part.length for part in parts)
     kinds = _columns(parts)
-    dataset = xr.Dataset(coords=_coordinates(parts, "cell", scalar_attrs))
+    coordinates = _coordinates(parts, "cell", scalar_attrs)
     numbers = np.arange(n_rpt, dtype=np.int64)
-    dataset = dataset.assign_coords(
-        rpt=("rpt", numbers, {"long_name": "check-up (reference performance test)"})
-    )
-    for name, (kind, attrs) in kinds.items():
-        values = np.stack([_fill(part, name, kind, n_rpt) for part in parts])
-        dataset[name] = (("cell", "rpt"), values, attrs)
-    return dataset
+    coordinates["rpt"] = ("rpt", numbers, {"long_name": "check-up (reference performance test)"})
+    variables = {
+        name: (("cell", "rpt"), np.stack([_fill(one, name, kind, n_rpt) for one in parts]), attrs)
+        for name, (kind, attrs) in kinds.items()
+    }
+    return xr.Dataset(variables, coordinates)
 
 
 def split_padded(dataset: xr.Dataset) -> dict[str, Part]:
@@ -102,16 +101,13 @@ def join_ragged(
         As for `join_padded`.
     """
     instance, element = dims
-    dataset = xr.Dataset(coords=_coordinates(parts, instance, scalar_attrs))
-    dataset["row_size"] = (
-        instance,
-        np.array([part.length for part in parts], dtype=np.int64),
-        {"long_name": f"number of {element}s of each {instance}", "sample_dimension": element},
-    )
+    row_size = np.array([part.length for part in parts], dtype=np.int64)
+    about = {"long_name": f"number of {element}s of each {instance}", "sample_dimension": element}
+    variables: dict[str, Any] = {"row_size": (instance, row_size, about)}
     for name, (kind, attrs) in _columns(parts).items():
         values = np.concatenate([_fill(part, name, kind, part.length) for part in parts])
-        dataset[name] = ((element,), values, attrs)
-    return dataset
+        variables[name] = (element, values, attrs)
+    return xr.Dataset(variables, _coordinates(parts, instance, scalar_attrs))
 
 
 def split_ragged(dataset: xr.Dataset, dims: tuple[str, str]) -> list[Part]:

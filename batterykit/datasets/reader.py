@@ -39,6 +39,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _MISSING = ("", "nan")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?")
 _BOM = b"\xef\xbb\xbf"
+_ENOUGH = 65_536  # bytes: longer than any header
 
 
 @dataclass
@@ -359,12 +360,12 @@ def _without_index(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _check_whole(path: Path, data: bytes) -> None:
-    body = data.removeprefix(_BOM).strip()
-    if not body:
+    start = data[:_ENOUGH].removeprefix(_BOM).lstrip()
+    if not start and len(data) <= _ENOUGH:
         raise InputError(
             "the file is empty", fix="download the file again, or remove it", file=path
         )
-    if b"\n" not in body and b"\r" not in body:
+    if len(data) <= _ENOUGH and len(start.splitlines()) < 2:
         raise InputError(
             "the file has a header and no rows",
             fix="download the file again, or remove it",
