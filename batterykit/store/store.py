@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 ROOT_SCHEMA = "batterykit"
 PRIVATE = ".batterykit"
 LOCK_TIMEOUT_S = 600.0
-CHUNK_VALUES = 65_536
-CHUNKS_PER_SHARD = 16
 SYNC_THREADS = 16  # they wait for the disk, not for a processor
 
 _GROUP = {"zarr_format": 3, "node_type": "group"}
@@ -463,70 +460,23 @@ _EMPTY_ARRAY = {
 
 def _stage(folder: Path, node: str, dataset: xr.Dataset) -> str:
     """Write the dataset as a zarr group of its own, synced; return its fingerprint."""
-    import zarr
-    from zarr.storage import MemoryStore
-
+    from batterykit.store.encode import encode
     from batterykit.store.fingerprint import dataset_fingerprint
 
-    ready = _storable(dataset)
-    fingerprint = dataset_fingerprint(ready)
-    ready.attrs = {
+    fingerprint = dataset_fingerprint(dataset)
+    attributes = {
         **dataset.attrs,
         "schema": schema.schema_of(node).name,
         "schema_version": schema.SCHEMA_VERSION,
         "created_by": f"batterykit {__version__}",
         "fingerprint": fingerprint,
     }
-    # encoded in memory and written here: half the time of zarr's own file access for a node of
-    # many small variables
-    files: dict[str, Any] = {}
-    memory = MemoryStore(files)
-    with warnings.catch_warnings():
-        # zarr warns that consolidated metadata is not yet in the v3 specification; without it
-        # xarray warns every user who opens a node
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        ready.to_zarr(memory, zarr_format=3, consolidated=False, encoding=_encoding(ready))
-        zarr.consolidate_metadata(memory)
-    for name, content in files.items():
+    for name, content in encode(dataset, attributes).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.as_buffer_like())
+        path.write_bytes(content)
     _sync_tree(folder)
     return fingerprint
-
-
-def _storable(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with variable-length strings and nanosecond dates, free of encodings."""
-    import numpy as np
-
-    ready = dataset.copy().drop_encoding()
-    for name, variable in dataset.variables.items():
-        kind = variable.dtype.kind
-        if kind in "OUT":
-            texts = np.array([str(item) for item in variable.values.ravel()], dtype=object)
-            texts = texts.reshape(variable.shape).astype(np.dtypes.StringDType())
-            ready[name] = (variable.dims, texts, variable.attrs)
-        elif kind == "M":
-            ready[name] = variable.astype("M8[ns]")
-    return ready
-
-
-def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Return how each variable is chunked, sharded and compressed."""
-    from zarr.codecs import BloscCodec
-
-    encoding: dict[str, dict[str, Any]] = {}
-    for name, variable in dataset.variables.items():
-        chosen: dict[str, Any] = {}
-        if variable.dtype.kind in "fiu":
-            chosen["compressors"] = (BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),)
-        if variable.dtype.kind == "M":
-            chosen |= {"units": "nanoseconds since 1970-01-01", "dtype": "int64"}
-        if variable.ndim == 1 and variable.size > CHUNK_VALUES:
-            shard = min(CHUNKS_PER_SHARD, -(-variable.size // CHUNK_VALUES)) * CHUNK_VALUES
-            chosen |= {"chunks": (CHUNK_VALUES,), "shards": (shard,)}
-        encoding[str(name)] = chosen
-    return encoding
 
 
 def _log_entry(
