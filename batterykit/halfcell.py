@@ -377,7 +377,8 @@ def offset_for_capacity(electrodes: Electrodes, capacity: ArrayLike) -> FloatArr
     wanted = np.asarray(capacity, dtype=float)
 
     def excess(offset: FloatArray) -> FloatArray:
-        return solve_balance(replace(electrodes, offset=offset)).capacity - wanted
+        missing: FloatArray = solve_balance(replace(electrodes, offset=offset)).capacity - wanted
+        return missing
 
     return _falling_root(excess, wanted, (0.2, 1.2))
 
