@@ -134,7 +134,7 @@ def ica(
     kernel_width: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviation of the smoothing kernel [V]. [default: 0.008]",
+            help="Standard deviation of the smoothing kernel [V]. [default: by each curve's noise]",
             show_default=False,
         ),
     ] = None,

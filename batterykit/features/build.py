@@ -189,16 +189,15 @@ def _renew(
     held, damaged = (None, None) if force else _held(store, node)
     stored: dict[str, str] = {}
     if held is not None:
-        stored = _keys(held, rows.names(held), "cache_key")
+        stored = dict(zip(rows.names(held), map(str, held["cache_key"].values), strict=True))
     row_code = hash_json(code_parts(ROW_CODE[kind]))
     wanted: dict[str, str] = {}
     pieces: list[xr.Dataset] = []
     for name in manifest.inputs:
         raw = store.read(name)
-        contents = _keys(raw, rows.names(raw), "content_hash")
         keys = {
-            row: cache.row_key([content], manifest.parameters, row_code)
-            for row, content in contents.items()
+            row: cache.row_key(contents, manifest.parameters, row_code)
+            for row, contents in _contents(raw, rows).items()
         }
         wanted |= keys
         todo = cache.plan(keys, stored).compute
@@ -268,9 +267,17 @@ def _curve_names(dataset: xr.Dataset) -> list[str]:
     return names
 
 
-def _keys(dataset: xr.Dataset, names: list[str], variable: str) -> dict[str, str]:
-    values = dataset[variable].values if variable in dataset.variables else [""] * len(names)
-    return dict(zip(names, (str(value) for value in values), strict=True))
+def _contents(raw: xr.Dataset, rows: _Rows) -> dict[str, list[str]]:
+    """Return what identifies the input of each row: its hash and the labels that it carries over."""
+    labels = [
+        raw[name].values
+        for name in ("content_hash", "experiment", "temperature_chamber")
+        if name in raw.variables and raw[name].dims == (rows.dimension,)
+    ]
+    return {
+        row: [str(label) for label in of_row]
+        for row, of_row in zip(rows.names(raw), zip(*labels, strict=True), strict=True)
+    }
 
 
 def _make(rows: _Rows, raw: xr.Dataset, chosen: list[int], keys: Mapping[str, str]) -> xr.Dataset:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CURVES_PER_TASK = 8
 NO_TRACK = -1
+CHOOSE_BY_NOISE = 0.0  # what the kernels take for no kernel width
 
 CURVE_FLAGS = {
     "samples_dropped": kernels.SAMPLES_DROPPED,
@@ -49,6 +50,7 @@ _QUALITY_COLUMNS = {
     "backward_share": ("1", "share of samples that step backwards in voltage"),
     "current_steps": ("1", "number of times that current flows; one for an unbroken curve"),
     "charge_in_window": ("Ah", "charge passed in the voltage window"),
+    "kernel_width": ("V", "standard deviation of the smoothing kernel"),
 }
 
 
@@ -103,8 +105,8 @@ def analyse(
         discharge alike, NaN where the curve has no samples; its sum times the bin width is
         charge_in_window [Ah]. candidate_* (curve, candidate): voltage [V], height [Ah/V],
         prominence [Ah/V], width [V], area [Ah], in order of voltage, NaN when there are fewer.
-        Per curve: noise [V], window_coverage [1], backward_share [1], current_steps [1] and
-        quality_flag with the bits of `CURVE_FLAGS`. A curve that cannot be analysed has NaN and
+        Per curve: noise [V], window_coverage [1], backward_share [1], current_steps [1],
+        kernel_width [V] and quality_flag with the bits of `CURVE_FLAGS`. A curve that cannot be analysed has NaN and
         flags, never an exception.
     """
     options = options or IcaOptions()
@@ -131,7 +133,7 @@ def analyse(
             starts[some.start : some.stop + 1],
             low,
             step,
-            options.kernel_width,
+            options.kernel_width or CHOOSE_BY_NOISE,
             options.prominence,
             options.significance,
             dqdv[some],

@@ -23,6 +23,17 @@ import math
 import numpy as np
 from numba import njit
 
+# The kernel width that balances noise against bias grows with the 1/11th power of (noise^2 / number
+# of samples) for a fourth-order kernel (Wand & Jones, section 2.8); so the width found best for one
+# noise serves for others. Found on simulated C/10 curves of the LG M50 (Chen2020 potentials).
+BEST_WIDTH = 0.0078  # [V] at BEST_NOISE and BEST_SAMPLES
+BEST_NOISE = 0.001  # [V]
+BEST_SAMPLES = 36_000
+WIDTH_POWER = 1.0 / 11.0
+NARROWEST, WIDEST = 0.003, 0.03  # [V]
+
+TOP_SHARE = 0.5  # [1] of a peak's width on either side of its top: what is fitted to place the top
+
 KERNEL_REACH = 5.0  # [1] kernel widths at which the kernel is cut: phi(5) is 1.5e-6
 NOISE_BLOCK = 64  # [samples] noise is the median over blocks of this length
 EDGE_SAMPLES = 64  # [samples] at most this many tell where a curve ends
@@ -42,7 +53,7 @@ SAMPLES_DROPPED, NOT_IN_ORDER, TOO_SHORT, WINDOW_UNCOVERED, NOISY, SEVERAL_STEPS
 COVERED = 0.95  # [1] smallest coverage of the window that is not flagged
 NOISY_SHARE = 0.5  # [1] noise above this share of the kernel width is flagged
 
-N_QUALITY = 5  # columns of the quality array: see `analyse_curves`
+N_QUALITY = 6  # columns of the quality array: see `analyse_curves`
 N_PEAK = 5  # columns of the peak array: see `analyse_curves`
 
 
@@ -73,7 +84,8 @@ def analyse_curves(
     low, step
         Lower end of the voltage window and width of its bins [V].
     width
-        Standard deviation h of the smoothing kernel [V].
+        Standard deviation h of the smoothing kernel [V]; 0 for the one that suits each curve's
+        noise.
     prominence
         Smallest prominence of a peak, as a share of its height [1].
     significance
@@ -81,8 +93,8 @@ def analyse_curves(
     dqdv
         Out: (curve, bin) [Ah/V], NaN where the curve has no samples.
     quality
-        Out: (curve, 5): voltage noise [V], coverage of the window [1], share of samples that step
-        backwards in voltage [1], runs of current [1], charge in the window [Ah].
+        Out: (curve, 6): voltage noise [V], coverage of the window [1], share of samples that step
+        backwards in voltage [1], runs of current [1], charge in the window [Ah], kernel width [V].
     flags
         Out: (curve,) int64, the bits named at the top of this module.
     peaks
@@ -104,23 +116,25 @@ def analyse_curves(
             continue
         noise = _noise(v)
         high = low + step * dqdv.shape[1]
-        lowest, highest = _ends(v, noise, width)
+        h = width if width > 0.0 else max(2.0 * step, _best_width(noise, len(v)))
+        lowest, highest = _ends(v, noise, h)
         covered = max(0.0, min(high, highest) - max(low, lowest)) / (high - low)
         quality[curve, 0] = noise
         quality[curve, 1] = covered
         quality[curve, 2] = _backward_share(v)
+        quality[curve, 5] = h
         if covered < COVERED:
             flag |= WINDOW_UNCOVERED
-        if noise > NOISY_SHARE * width:
+        if noise > NOISY_SHARE * h:
             flag |= NOISY
         shape, mean_charge = _density(
-            v, q, low, step, width, noise, lowest, highest, dqdv[curve], quality[curve]
+            v, q, low, step, h, noise, lowest, highest, dqdv[curve], quality[curve]
         )
         if not quality[curve, 4] > 0.0:
             flags[curve] = flag | TOO_SHORT
             dqdv[curve, :] = np.nan
             continue
-        noise_scale = noise * math.sqrt(mean_charge * _roughness(shape) / width**3)
+        noise_scale = noise * math.sqrt(mean_charge * _roughness(shape) / h**3)
         if _find_peaks(dqdv[curve], low, step, prominence, significance, noise_scale, peaks[curve]):
             flag |= PEAKS_LEFT_OUT
         flags[curve] = flag
@@ -182,6 +196,12 @@ def _noise(v: np.ndarray) -> float:
             square += second * second
         variances[block] = max(0.0, square / length - (total / length) ** 2) / 6.0
     return math.sqrt(float(np.median(variances)))
+
+
+@njit(cache=True, nogil=True)
+def _best_width(noise: float, samples: int) -> float:
+    variance = (noise / BEST_NOISE) ** 2 * BEST_SAMPLES / samples
+    return min(WIDEST, max(NARROWEST, BEST_WIDTH * float(variance**WIDTH_POWER)))
 
 
 @njit(cache=True, nogil=True)
@@ -365,12 +385,13 @@ def _find_peaks(
         top, above = index[chosen[k]], height_above[chosen[k]]
         before = index[chosen[k - 1]] if k else -1
         after = index[chosen[k + 1]] if k + 1 < len(chosen) else n
-        offset, height = _vertex(f, top)
-        level = height - 0.5 * above
-        peaks[k, 0] = low + (top + 0.5 + offset) * step
-        peaks[k, 1] = height
+        level = f[top] - 0.5 * above
+        left, right = _crossing(f, top, level, -1), _crossing(f, top, level, 1)
+        place = _place_of_top(f, top, TOP_SHARE * (right - left))
+        peaks[k, 0] = low + (place + 0.5) * step
+        peaks[k, 1] = _value_at(f, place)
         peaks[k, 2] = above
-        peaks[k, 3] = (_crossing(f, top, level, 1) - _crossing(f, top, level, -1)) * step
+        peaks[k, 3] = (right - left) * step
         peaks[k, 4] = _area(f, _lowest(f, before, top), _lowest(f, top, after)) * step
     return found > room
 
@@ -403,13 +424,53 @@ def _lowest_before_higher(f: np.ndarray, top: int, direction: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _vertex(f: np.ndarray, top: int) -> tuple[float, float]:
-    left, middle, right = f[top - 1], f[top], f[top + 1]
-    bend = left - 2.0 * middle + right
-    if not bend < 0.0:
-        return 0.0, middle
-    offset = 0.5 * (left - right) / bend
-    return offset, middle - 0.25 * (left - right) * offset
+def _place_of_top(f: np.ndarray, top: int, reach: float) -> float:
+    """Return where the top is [bins], by a cubic through the bins around it.
+
+    A broad peak's highest bin wanders with the noise; the cubic uses the whole crown, and being
+    odd as well as even it follows a crown that leans to one side.
+    """
+    place = float(top)
+    for _ in range(2):
+        middle = round(place)
+        r = 0
+        while (
+            r < max(2.0, reach)
+            and middle - r - 1 >= 0
+            and middle + r + 1 < len(f)
+            and math.isfinite(f[middle - r - 1])
+            and math.isfinite(f[middle + r + 1])
+        ):
+            r += 1
+        if r < 2:
+            return place
+        s2 = s4 = s6 = t1 = t2 = t3 = 0.0
+        t0 = f[middle]
+        for i in range(1, r + 1):
+            x = i / r
+            even, odd = f[middle + i] + f[middle - i], f[middle + i] - f[middle - i]
+            s2 += 2.0 * x**2
+            s4 += 2.0 * x**4
+            s6 += 2.0 * x**6
+            t0 += even
+            t2 += even * x**2
+            t1 += odd * x
+            t3 += odd * x**3
+        s0 = 2.0 * r + 1.0
+        c2 = (s0 * t2 - s2 * t0) / (s0 * s4 - s2 * s2)
+        c1 = (s6 * t1 - s4 * t3) / (s2 * s6 - s4 * s4)
+        c3 = (s2 * t3 - s4 * t1) / (s2 * s6 - s4 * s4)
+        inside = c2 * c2 - 3.0 * c1 * c3
+        if inside < 0.0 or math.sqrt(inside) - c2 <= 0.0:
+            return place
+        place = middle + r * min(1.0, max(-1.0, c1 / (math.sqrt(inside) - c2)))
+    return place
+
+
+@njit(cache=True, nogil=True)
+def _value_at(f: np.ndarray, place: float) -> float:
+    below = min(math.floor(place), len(f) - 2)
+    return float(f[below] + (place - below) * (f[below + 1] - f[below]))
 
 
 @njit(cache=True, nogil=True)

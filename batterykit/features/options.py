@@ -63,7 +63,8 @@ class IcaOptions(BaseModel):
     grid_step
         Step of the uniform voltage grid [V].
     kernel_width
-        Standard deviation of the smoothing kernel [V].
+        Standard deviation of the smoothing kernel [V]; None chooses what suits each curve's noise
+        (4 to 10 mV for noise of 0.1 to 1 mV).
     prominence
         Smallest prominence of a peak, as a share of its height [1].
     significance
@@ -78,7 +79,7 @@ class IcaOptions(BaseModel):
 
     window: tuple[float, float] = (2.5, 4.2)
     grid_step: float = Field(default=0.001, gt=0, le=0.1)
-    kernel_width: float = Field(default=0.008, gt=0, le=0.5)
+    kernel_width: float | None = Field(default=None, gt=0, le=0.5)
     prominence: float = Field(default=0.02, ge=0, lt=1)
     significance: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     peaks: int = Field(default=8, ge=1, le=16)
@@ -89,6 +90,6 @@ class IcaOptions(BaseModel):
         low, high = self.window
         if not low + 10 * self.grid_step <= high:
             raise ValueError("window must rise, by ten grid steps or more")
-        if self.kernel_width < self.grid_step:
+        if self.kernel_width is not None and self.kernel_width < self.grid_step:
             raise ValueError("kernel_width must be at least one grid_step")
         return self

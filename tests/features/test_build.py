@@ -1,0 +1,271 @@
+"""Feature nodes are their own cache: what changed is computed, the rest is not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import batterykit
+from batterykit.errors import StoreError, UsageError
+from batterykit.features import build as building
+from batterykit.features.build import Kind, build, refresh
+from batterykit.features.options import IcaOptions, SequenceOptions, SummaryOptions
+from batterykit.features.summary import summary
+from batterykit.store import Store
+from batterykit.store.fingerprint import code_parts
+from tests.features.data import Step, curves, discharge, raw_summary
+
+CURVES = "raw/expt5/curves/0.1C"
+SUMMARY = "raw/expt5/summary"
+
+
+def two_cells(changed: int | None = None, count: int = 6) -> xr.Dataset:
+    """Three check-ups of two cells; `changed` names a curve measured anew."""
+    pairs = [
+        discharge(noise=2e-4, seed=100 + k if k == changed else k, samples=1500)
+        for k in range(count)
+    ]
+    cells, rpts = ["E5-A"] * 3 + ["E5-B"] * 3, [0, 1, 2] * 2
+    return curves(pairs, cells[:count], rpts[:count])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.open_or_create(tmp_path / "s.zarr")
+    store.write(SUMMARY, raw_summary(), command="test")
+    store.write(CURVES, two_cells(), command="test")
+    return store
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package's source; its fingerprint is taken instead of the running one's."""
+    copy = tmp_path / "source" / "batterykit"
+    shutil.copytree(
+        Path(batterykit.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    monkeypatch.setattr(building, "code_parts", lambda t: code_parts(t, root=copy.parent))
+    return copy
+
+
+def replace_text(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def flip_a_byte(folder: Path, variable: str) -> None:
+    chunk = max(
+        (p for p in (folder / variable).rglob("*") if p.is_file() and p.name != "zarr.json"),
+        key=lambda p: p.stat().st_size,
+    )
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    chunk.write_bytes(data)
+
+
+KINDS = ["summary", "sequence", "ica"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_run_computes_and_writes_nothing_and_says_so(store: Store, kind: Kind) -> None:
+    first = refresh(store, kind)
+    assert len(first.computed) == first.rows
+    before = {p: p.stat().st_mtime_ns for p in (store.path / first.node).rglob("*")}
+    second = refresh(store, kind)
+    assert (second.computed, second.reused, second.node) == ((), first.rows, first.node)
+    assert {p: p.stat().st_mtime_ns for p in (store.path / first.node).rglob("*")} == before
+    assert store.log()[-1]["note"] == "nothing changed, nothing computed"
+    assert store.verify() == []
+
+
+def test_a_changed_curve_is_computed_alone(store: Store) -> None:
+    first = refresh(store, "ica")
+    held = store.read(first.node)
+    store.write(CURVES, two_cells(changed=4), command="test", replace=True)
+    second = refresh(store, "ica")
+    assert second.computed == ("E5-B RPT01 discharge 0.1C",)
+    assert second.reused == 5
+    now = store.read(second.node)
+    same = [k != 4 for k in range(6)]
+    np.testing.assert_array_equal(now["dqdv"].values[same], held["dqdv"].values[same])
+    assert not np.array_equal(now["dqdv"].values[4], held["dqdv"].values[4], equal_nan=True)
+
+
+def test_a_changed_cell_is_computed_alone(store: Store) -> None:
+    refresh(store, "summary")
+    days = [[np.nan, 20, 40, 60], [np.nan, 21, 40, 60]]
+    changed = raw_summary(days_of_degradation=days)
+    store.write(SUMMARY, changed, command="test", replace=True)
+    assert refresh(store, "summary").computed == ("E5-B",)
+
+
+def test_the_result_does_not_depend_on_the_history_of_the_store(
+    store: Store, tmp_path: Path
+) -> None:
+    three = [Step(3.4, 0.02, 0.8), Step(3.6, 0.02, 0.6), Step(3.8, 0.02, 0.8)]
+    odd = curves([discharge(three)], ["E5-A"], [0])
+    store.write(CURVES, odd, command="test", replace=True)
+    refresh(store, "ica")
+    store.write(CURVES, two_cells(), command="test", replace=True)
+    grown = store.read(build(store, "ica"))
+    fresh = Store.open_or_create(tmp_path / "fresh.zarr")
+    fresh.write(CURVES, two_cells(), command="test")
+    at_once = fresh.read(build(fresh, "ica"))
+    assert grown.equals(at_once)
+
+
+def test_a_new_experiment_adds_its_rows_and_leaves_the_others(store: Store) -> None:
+    refresh(store, "summary")
+    more = raw_summary(["E1-A"], experiment=1, n_rpt=[7])
+    store.write("raw/expt1/summary", more, command="test")
+    built = refresh(store, "summary")
+    assert (built.computed, built.reused) == (("E1-A",), 2)
+    features = store.read(built.node)
+    assert features["cell"].values.tolist() == ["E1-A", "E5-A", "E5-B"]
+    assert features["n_rpt"].values.tolist() == [7, 4, 4]
+    assert features.sizes["rpt"] == 7
+    assert np.isnan(features["days"].values[1, 4:]).all()
+    assert features["quality_flag"].dtype.kind == "i"
+
+
+def test_a_curve_that_is_gone_is_dropped(store: Store) -> None:
+    refresh(store, "ica")
+    store.write(CURVES, two_cells(count=5), command="test", replace=True)
+    built = refresh(store, "ica")
+    assert (built.computed, built.dropped) == ((), ("E5-B RPT02 discharge 0.1C",))
+    assert store.read(built.node).sizes["curve"] == 5
+
+
+@pytest.mark.parametrize("variable", ["dqdv", "cache_key", "peak_voltage"])
+def test_a_damaged_entry_is_noticed_and_computed_again(store: Store, variable: str) -> None:
+    first = refresh(store, "ica")
+    whole = store.read(first.node)
+    flip_a_byte(store.path / first.node, variable)
+    second = refresh(store, "ica")
+    assert second.damaged
+    assert len(second.computed) == second.rows
+    assert "damaged" in [line["note"] for line in store.log() if line["node"]][-1]
+    assert store.read(second.node).equals(whole)
+    assert refresh(store, "ica").computed == ()
+
+
+def test_a_node_without_its_metadata_is_noticed_and_computed_again(store: Store) -> None:
+    node = build(store, "summary")
+    (store.path / node / "zarr.json").write_text("{")
+    built = refresh(store, "summary")
+    assert built.damaged
+    assert store.verify() == []
+
+
+def test_a_touched_file_computes_nothing(store: Store) -> None:
+    refresh(store, "ica")
+    for file in store.path.rglob("*"):
+        file.touch()
+    assert refresh(store, "ica").computed == ()
+
+
+def test_the_same_input_written_again_computes_nothing(store: Store) -> None:
+    refresh(store, "ica")
+    store.write(CURVES, two_cells(), command="test", replace=True)
+    assert refresh(store, "ica").computed == ()
+
+
+def test_a_comment_or_docstring_in_the_code_computes_nothing(store: Store, code: Path) -> None:
+    refresh(store, "ica")
+    replace_text(code / "features" / "kernels.py", "\nimport math", "\n# a comment\nimport math")
+    replace_text(code / "features" / "kernels.py", '"""Fill dQ/dV', '"""Now fill dQ/dV')
+    assert refresh(store, "ica").computed == ()
+
+
+def test_a_constant_of_the_kernel_computes_its_dependents_and_no_other_features(
+    store: Store, code: Path
+) -> None:
+    for kind in KINDS:
+        refresh(store, kind)
+    replace_text(code / "features" / "kernels.py", "KERNEL_REACH = 5.0", "KERNEL_REACH = 4.5")
+    assert len(refresh(store, "ica").computed) == 6
+    assert refresh(store, "summary").computed == ()
+    assert refresh(store, "sequence").computed == ()
+
+
+def test_a_constant_of_the_summary_leaves_sequences_alone(store: Store, code: Path) -> None:
+    for kind in KINDS:
+        refresh(store, kind)
+    replace_text(code / "features" / "summary.py", "= 8.314462618", "= 8.3145")
+    assert len(refresh(store, "summary").computed) == 2
+    assert refresh(store, "sequence").computed == ()
+    assert refresh(store, "ica").computed == ()
+
+
+def test_new_tracking_names_the_peaks_again_from_the_stored_curves(
+    store: Store, code: Path
+) -> None:
+    refresh(store, "ica")
+    replace_text(code / "features" / "ica.py", "alone = 0.5 *", "alone = 0.51 *")
+    built = refresh(store, "ica")
+    assert (built.computed, built.reused) == ((), 6)
+    assert store.log()[-1]["note"] == "sealed"  # the node was written again
+    assert refresh(store, "ica").computed == ()
+
+
+def test_other_parameters_go_to_another_node(store: Store) -> None:
+    one = build(store, "ica")
+    other = build(store, "ica", IcaOptions(peaks=3))
+    assert one != other
+    assert store.has(one)
+    assert store.has(other)
+    assert build(store, "ica", IcaOptions()) == one
+
+
+def test_force_computes_everything(store: Store) -> None:
+    refresh(store, "ica")
+    assert len(refresh(store, "ica", force=True).computed) == 6
+
+
+def test_a_killed_run_that_left_no_seal_computes_nothing_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(building.cache, "seal", lambda *_, **__: None)
+        refresh(store, "ica")
+    assert refresh(store, "ica").computed == ()
+
+
+def test_the_node_holds_what_the_function_gives(store: Store) -> None:
+    features = store.read(build(store, "summary", SummaryOptions(activation_energy=5e4)))
+    expected = summary(raw_summary(), SummaryOptions(activation_energy=5e4))
+    for name in expected.data_vars:
+        np.testing.assert_array_equal(features[name], expected[name])
+    assert '"activation_energy": 50000.0' in features.attrs["parameters"]
+
+
+def test_cells_without_curves_have_no_rows(store: Store) -> None:
+    store.write("raw/expt1/summary", raw_summary(["E1-A"], experiment=1), command="test")
+    assert set(store.read(build(store, "ica"))["cell"].values.tolist()) == {"E5-A", "E5-B"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_store_says_which_command_fills_it(tmp_path: Path, kind: Kind) -> None:
+    store = Store.open_or_create(tmp_path / "s.zarr")
+    with pytest.raises(StoreError, match="batterykit ingest --expt"):
+        build(store, kind)
+
+
+def test_ica_without_curves_says_what_is_there_and_what_to_do(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"no GITT curves \(it has 0\.1C\).*--kind 0\.1C"):
+        build(store, "ica", curves="GITT")
+    store.remove(CURVES, command="test")
+    with pytest.raises(StoreError, match=r"no 0\.1C curves.*Processed Timeseries Data.*--expt 5"):
+        build(store, "ica")
+
+
+def test_options_of_another_kind_are_refused(store: Store) -> None:
+    with pytest.raises(UsageError, match="IcaOptions"):
+        build(store, "summary", IcaOptions())
+    with pytest.raises(UsageError, match="summary, sequence, ica"):
+        build(store, "dma", SequenceOptions())

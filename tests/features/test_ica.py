@@ -1,0 +1,347 @@
+"""dQ/dV against its analytic truth, its peaks against scipy, and peaks that keep their names."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pydantic import ValidationError
+from scipy.signal import peak_prominences, peak_widths
+
+from batterykit.features.ica import CURVE_FLAGS, align, analyse, ica
+from batterykit.features.kernels import spread_charge
+from batterykit.features.options import IcaOptions
+from tests.features.data import (
+    STEPS,
+    Step,
+    charge_below,
+    curves,
+    discharge,
+    true_dqdv,
+)
+
+NARROW = IcaOptions(kernel_width=0.006)
+
+
+def inner(features: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The grid and dQ/dV of the first curve where it has samples."""
+    voltage, dqdv = features["voltage"].values, features["dqdv"].values[0]
+    here = np.isfinite(dqdv) & (voltage < 4.18)
+    return voltage[here], dqdv[here]
+
+
+# -- accuracy ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("samples", "noise", "bar"),
+    [(4_000, 0.0, 0.1), (4_000, 1e-4, 0.2), (4_000, 1e-3, 0.7), (36_000, 1e-3, 0.3)],
+)
+def test_dqdv_follows_the_analytic_derivative(samples: int, noise: float, bar: float) -> None:
+    voltage, dqdv = inner(ica(curves([discharge(samples=samples, noise=noise)])))
+    truth = true_dqdv(voltage)
+    error = np.sqrt(np.mean((dqdv - truth) ** 2))
+    assert 100 * error / truth.max() < bar  # per cent of the tallest peak
+
+
+@pytest.mark.parametrize(("samples", "noise"), [(4_000, 1e-4), (36_000, 1e-3)])
+def test_exactly_the_true_peaks_are_found_within_3_mv(samples: int, noise: float) -> None:
+    pairs = [discharge(samples=samples, noise=noise, seed=seed) for seed in range(8)]
+    features = ica(curves(pairs, rpts=range(8)))
+    fine = np.linspace(2.6, 4.15, 200_001)
+    truth = true_dqdv(fine)
+    tops = fine[1:-1][(truth[1:-1] > truth[:-2]) & (truth[1:-1] > truth[2:])]
+    assert len(tops) == len(STEPS)
+    found = features["peak_voltage"].values
+    assert (features["peak_present"].values.sum(axis=1) == len(STEPS)).all()
+    assert np.abs(found[:, : len(tops)] - tops).max() < 0.003
+
+
+def test_peak_height_and_area_are_those_of_the_step() -> None:
+    lone = [Step(3.6, 0.02, 1.0)]
+    features = ica(curves([discharge(lone, samples=20_000)]))
+    peak = features.isel(curve=0, peak=0)
+    assert float(peak["peak_height"]) == pytest.approx(1.0 / (4 * 0.02) + 0.4, rel=2e-3)
+    # all of the step's charge, and the background over the whole curve
+    whole = charge_below(np.array([2.5, 4.18]), lone)
+    assert float(peak["peak_area"]) == pytest.approx(whole[1] - whole[0], rel=2e-3)
+    # full width at half maximum of a logistic peak: 2 ln(3 + sqrt 8) times its width
+    assert float(peak["peak_width"]) == pytest.approx(2 * np.log(3 + 8**0.5) * 0.02, rel=5e-3)
+
+
+def test_the_silicon_region_is_part_of_the_window() -> None:
+    features = ica(curves([discharge(noise=1e-3, samples=36_000)]))
+    silicon = features["peak_voltage"].values[0, 0]
+    assert silicon == pytest.approx(STEPS[0].voltage, abs=0.003)
+
+
+def test_candidates_have_the_prominence_and_width_that_scipy_gives() -> None:
+    features = analyse(curves([discharge(samples=36_000, noise=1e-3)]))
+    voltage, dqdv = inner(features)
+    step = voltage[1] - voltage[0]
+    found = features.isel(curve=0).dropna("candidate", subset=["candidate_voltage"])
+    near = np.searchsorted(voltage + step / 2, found["candidate_voltage"].values)
+    tops = np.array([k - 12 + np.argmax(dqdv[k - 12 : k + 13]) for k in near])
+    prominence = peak_prominences(dqdv, tops)
+    np.testing.assert_allclose(found["candidate_prominence"], prominence[0])
+    width = peak_widths(dqdv, tops, rel_height=0.5, prominence_data=prominence)[0] * step
+    np.testing.assert_allclose(found["candidate_width"], width, rtol=1e-9)
+
+
+def test_areas_of_neighbouring_peaks_add_up_to_the_charge() -> None:
+    features = ica(curves([discharge()]))
+    areas = np.nansum(features["peak_area"].values)
+    assert areas == pytest.approx(float(features["charge_in_window"][0]), rel=2e-3)
+
+
+# -- properties -------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(low=st.floats(2.3, 3.6), width=st.floats(0.2, 0.6), noise=st.sampled_from([0.0, 1e-4, 1e-3]))
+def test_area_over_any_window_is_the_charge_passed_in_it(
+    low: float, width: float, noise: float
+) -> None:
+    voltage, charge = discharge(noise=noise)
+    options = IcaOptions(window=(low, low + width))
+    features = analyse(curves([(voltage, charge)]), options)
+    n = features.sizes["voltage"]
+    # of each straight segment, the share inside the window
+    a, b = np.minimum(voltage[1:], voltage[:-1]), np.maximum(voltage[1:], voltage[:-1])
+    share = np.clip(np.minimum(b, low + width) - np.maximum(a, low), 0, None)
+    passed = float((np.diff(charge) * share / (b - a)).sum())
+    area = float(np.nansum(features["dqdv"].values)) * width / n
+    assert area == pytest.approx(passed, rel=1e-9)
+
+
+@settings(deadline=None, max_examples=20)
+@given(shift=st.floats(-0.5, 0.5))
+def test_shifting_the_voltage_shifts_the_peaks_and_nothing_else(shift: float) -> None:
+    voltage, charge = discharge(noise=1e-4)
+    here = analyse(curves([(voltage, charge)]), NARROW)
+    options = NARROW.model_copy(update={"window": (2.5 + shift, 4.2 + shift)})
+    there = analyse(curves([(voltage + shift, charge)]), options)
+    # rounding moves the last bins of the curve between two estimates: 0.05 % of the tallest peak
+    np.testing.assert_allclose(there["dqdv"], here["dqdv"], rtol=1e-5, atol=0.006)
+    for name, moved in {"voltage": shift, "height": 0.0, "width": 0.0, "area": 0.0}.items():
+        a, b = here[f"candidate_{name}"].values, there[f"candidate_{name}"].values
+        np.testing.assert_allclose(b, a + moved, rtol=1e-3, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(factor=st.floats(1e-3, 1e3), offset=st.floats(-100, 100))
+def test_scaling_the_charge_scales_dqdv_and_an_offset_does_nothing(
+    factor: float, offset: float
+) -> None:
+    voltage, charge = discharge(noise=1e-4)
+    one = analyse(curves([(voltage, charge)]))
+    other = analyse(curves([(voltage, charge * factor + offset)]))
+    tolerance = 1e-9 + 1e-10 * abs(offset) / factor  # what adding the offset rounds away
+    np.testing.assert_allclose(
+        other["dqdv"].values / factor, one["dqdv"].values, rtol=1e-6, atol=1e4 * tolerance
+    )
+    np.testing.assert_allclose(
+        other["candidate_voltage"], one["candidate_voltage"], rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_charge_and_discharge_along_the_same_line_have_the_same_dqdv(noise: float) -> None:
+    voltage, charge = discharge(noise=noise)
+    back = voltage[::-1], (charge[-1] - charge)[::-1]
+    one, other = (analyse(curves([pair]))["dqdv"].values for pair in ((voltage, charge), back))
+    # the noise is estimated on blocks that begin at the other end, so the kernels differ a little
+    np.testing.assert_allclose(one, other, rtol=2e-3 if noise else 1e-9)
+
+
+def test_samples_in_another_order_give_the_same_result_and_a_flag() -> None:
+    voltage, charge = discharge(noise=1e-3)
+    order = np.random.default_rng(1).permutation(len(charge))
+    one = analyse(curves([(voltage, charge)]))
+    other = analyse(curves([(voltage[order], charge[order])]))
+    np.testing.assert_array_equal(one["dqdv"], other["dqdv"])
+    assert other["quality_flag"].values[0] & CURVE_FLAGS["not_in_order_of_charge"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    voltage=arrays(float, st.integers(0, 40), elements=st.floats(allow_nan=True, width=32)),
+    charge=arrays(float, 40, elements=st.floats(-10, 10)),
+    rising=st.booleans(),
+)
+def test_no_curve_whatever_raises_or_gives_an_infinite_value(
+    voltage: np.ndarray, charge: np.ndarray, rising: bool
+) -> None:
+    charge = charge[: len(voltage)]
+    features = ica(curves([(voltage, np.sort(charge) if rising else charge)]))
+    for name, values in features.data_vars.items():
+        assert not np.isinf(values.values.astype(float)).any(), name
+
+
+@pytest.mark.parametrize(
+    ("voltage", "charge", "flag"),
+    [
+        ([], [], "too_few_samples"),
+        ([3.5] * 100, [1.0] * 100, "too_few_samples"),
+        (np.linspace(4.1, 4.0, 500), np.linspace(0, 1, 500), "window_not_covered"),
+        (np.linspace(5.1, 5.0, 500), np.linspace(0, 1, 500), "too_few_samples"),
+        (np.r_[np.linspace(4.2, 2.5, 500), np.nan], np.linspace(0, 1, 501), "samples_dropped"),
+    ],
+)
+def test_a_curve_that_cannot_be_trusted_says_why(
+    voltage: np.ndarray, charge: np.ndarray, flag: str
+) -> None:
+    features = ica(curves([(np.asarray(voltage), np.asarray(charge))]))
+    assert features["quality_flag"].values[0] & CURVE_FLAGS[flag]
+
+
+def test_outside_the_samples_dqdv_is_unknown_not_zero() -> None:
+    features = ica(curves([discharge(ends=(3.2, 4.0))]))
+    known = np.isfinite(features["dqdv"].values[0])
+    voltage = features["voltage"].values
+    assert not known[(voltage < 3.195) | (voltage > 4.005)].any()
+    assert known[(voltage > 3.205) & (voltage < 3.995)].all()
+    assert float(features["window_coverage"][0]) == pytest.approx(0.8 / 1.7, abs=1e-3)
+
+
+@pytest.mark.parametrize("noise", [1e-4, 5e-4, 2e-3])
+def test_noise_is_estimated_from_the_curve(noise: float) -> None:
+    features = analyse(curves([discharge(samples=10_000, noise=noise)]))
+    assert float(features["noise"][0]) == pytest.approx(noise, rel=0.1)
+
+
+def test_interrupted_current_is_counted_and_flagged() -> None:
+    raw = curves([discharge()])
+    raw["current"][1000:1010] = 0.0
+    features = analyse(raw)
+    assert float(features["current_steps"][0]) == 2
+    assert features["quality_flag"].values[0] & CURVE_FLAGS["several_current_steps"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    voltage=arrays(float, 30, elements=st.floats(2.0, 5.0)),
+    charge=arrays(float, 30, elements=st.floats(0, 1)),
+)
+def test_spreading_charge_over_bins_loses_none(voltage: np.ndarray, charge: np.ndarray) -> None:
+    passed = np.cumsum(charge)
+    bins = spread_charge(voltage, passed, 1.9, 0.01, 320)
+    assert bins.sum() == pytest.approx(passed[-1] - passed[0], rel=1e-9, abs=1e-12)
+
+
+def test_any_number_of_threads_gives_the_same_numbers() -> None:
+    raw = curves([discharge(seed=k, noise=1e-3) for k in range(20)], rpts=range(20))
+    assert ica(raw, threads=1).identical(ica(raw, threads=2))
+
+
+# -- tracking ---------------------------------------------------------------------------------
+
+
+def crossing(rpts: int = 9) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Two peaks that drift and cross in height half way."""
+    pairs = []
+    for age in np.linspace(0, 1, rpts):
+        low = Step(3.50 + 0.03 * age, 0.02, 1.4 - 0.9 * age)
+        high = Step(3.70 + 0.05 * age, 0.02, 0.5 + 0.9 * age)
+        pairs.append(discharge([low, high], noise=5e-4))
+    return pairs
+
+
+def test_peaks_that_cross_in_height_keep_their_names() -> None:
+    features = ica(curves(crossing()), IcaOptions(peaks=2))
+    height, voltage = features["peak_height"].values, features["peak_voltage"].values
+    assert height[0, 0] > height[0, 1]
+    assert height[-1, 0] < height[-1, 1]
+    np.testing.assert_allclose(voltage[:, 0], np.linspace(3.50, 3.53, 9), atol=0.003)
+    np.testing.assert_allclose(voltage[:, 1], np.linspace(3.70, 3.75, 9), atol=0.003)
+
+
+def test_an_absent_peak_is_nan_and_flagged_and_its_neighbours_keep_their_names() -> None:
+    three = [Step(3.4, 0.02, 0.8), Step(3.6, 0.02, 0.6), Step(3.8, 0.02, 0.8)]
+    without = [three[0], three[2]]
+    pairs = [discharge(steps, noise=2e-4) for steps in (three, without, three)]
+    features = ica(curves(pairs), IcaOptions(peaks=3))
+    assert features["peak_present"].values.tolist() == [[True] * 3, [True, False, True], [True] * 3]
+    for name in ("voltage", "height", "width", "area"):
+        assert np.isnan(features[f"peak_{name}"].values[1, 1])
+
+
+def test_a_peak_missing_in_a_fresh_cell_does_not_rename_the_others_of_another_cell() -> None:
+    three = [Step(3.4, 0.02, 0.8), Step(3.6, 0.02, 0.6), Step(3.8, 0.02, 0.8)]
+    pairs = [discharge([three[0], three[2]]), discharge(three)]
+    features = ica(curves(pairs, cells=["E5-A", "E5-B"], rpts=[0, 0]), IcaOptions(peaks=3))
+    np.testing.assert_allclose(features["peak_voltage"].values[0], [3.4, np.nan, 3.8], atol=0.003)
+    np.testing.assert_allclose(features["peak_voltage"].values[1], [3.4, 3.6, 3.8], atol=0.003)
+
+
+def test_names_do_not_depend_on_the_order_of_the_curves() -> None:
+    raw = [*crossing(5), *crossing(5)]
+    cells, rpts = ["E5-A"] * 5 + ["E5-B"] * 5, [*range(5), *range(5)]
+    features = ica(curves(raw, cells, rpts))
+    order = np.random.default_rng(3).permutation(10)
+    shuffled = ica(
+        curves([raw[k] for k in order], [cells[k] for k in order], [rpts[k] for k in order])
+    )
+    np.testing.assert_array_equal(
+        shuffled["peak_voltage"].values, features["peak_voltage"].values[order]
+    )
+
+
+def test_of_more_peaks_than_wanted_the_most_prominent_stay() -> None:
+    features = ica(curves([discharge()]), IcaOptions(peaks=2))
+    tallest = sorted(STEPS, key=lambda s: s.charge / s.width)[-2:]
+    expected = sorted(s.voltage for s in tallest)
+    np.testing.assert_allclose(features["peak_voltage"].values[0], expected, atol=0.003)
+
+
+ASCENDING = st.lists(st.floats(0, 1), max_size=5, unique=True).map(sorted)
+
+
+@given(before=ASCENDING, after=ASCENDING, tolerance=st.floats(0.01, 0.5))
+def test_alignment_is_the_cheapest_of_all_that_keep_the_order(
+    before: list[float], after: list[float], tolerance: float
+) -> None:
+    def cost(pairs: list[tuple[int, int]]) -> float:
+        paired = sum(abs(before[i] - after[j]) for i, j in pairs)
+        return paired + 0.5 * tolerance * (len(before) + len(after) - 2 * len(pairs))
+
+    every = (
+        list(zip(left, right, strict=True))
+        for n in range(min(len(before), len(after)) + 1)
+        for left in itertools.combinations(range(len(before)), n)
+        for right in itertools.combinations(range(len(after)), n)
+    )
+    found = align(before, after, tolerance)
+    assert cost(found) == pytest.approx(min(map(cost, every)))
+    assert all(abs(before[i] - after[j]) <= tolerance + 1e-12 for i, j in found)
+
+
+# -- options ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"window": (4.2, 2.5)},
+        {"grid_step": 0.0},
+        {"kernel_width": 1e-4},
+        {"peaks": 0},
+        {"prominence": 1.0},
+        {"kernel_widht": 0.01},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        IcaOptions(**wrong)
+
+
+def test_every_number_says_its_unit() -> None:
+    features = ica(curves([discharge()]))
+    for values in features.variables.values():
+        assert values.dtype.kind != "f" or "units" in values.attrs
