@@ -22,6 +22,7 @@ from batterykit.datasets.parts import (
     split_ragged,
 )
 from batterykit.datasets.reader import Table
+from batterykit.errors import InputError
 from batterykit.store.fingerprint import hash_arrays, hash_bytes, hash_json
 
 Capacities = Mapping[tuple[str, int], float]
@@ -62,11 +63,11 @@ def read_part(file: SourceFile, data: bytes, digest: str) -> Part:
     scalars: dict[str, Any] = {"cell": file.cell}
     if file.kind == "summary":
         table = reader.read_summary(file.path, data)
-        flags = checks.check_summary(table)
+        summary_flags = checks.check_summary(table)
         scalars["experiment"] = file.experiment
         scalars["letter"] = file.letter
         scalars["temperature_chamber"] = file.temperature
-        scalars["n_rpt"] = len(flags)
+        scalars["n_rpt"] = len(summary_flags)
     elif file.kind in CURVE_KINDS:
         table = reader.read_curve(file.path, data)
         steady = file.kind in COMPARED
@@ -74,7 +75,12 @@ def read_part(file: SourceFile, data: bytes, digest: str) -> Part:
         scalars["direction"] = file.direction
         scalars["protocol"] = file.protocol
         scalars["source_hash"] = digest
-        scalars["quality_flag"] = checks.check_curve(table, file.direction, constant_current=steady)
+        try:
+            flags = checks.check_curve(table, file.direction, constant_current=steady)
+        except InputError:  # once more, with exact line numbers
+            table = reader.read_curve(file.path, data, slowly=True)
+            flags = checks.check_curve(table, file.direction, constant_current=steady)
+        scalars["quality_flag"] = flags
     else:
         table = reader.read_table(file.path, data)
     scalars["source_file"] = file.path.name
@@ -84,7 +90,7 @@ def read_part(file: SourceFile, data: bytes, digest: str) -> Part:
     about = checks.flag_attrs(checks.SUMMARY_FLAGS)
     return Part(
         scalars,
-        {**table.columns, "quality_flag": flags},
+        {**table.columns, "quality_flag": summary_flags},
         {**table.attrs, "quality_flag": about},
     )
 
