@@ -39,6 +39,7 @@ NOISE_BLOCK = 64  # [samples] noise is the median over blocks of this length
 EDGE_SAMPLES = 64  # [samples] at most this many tell where a curve ends
 CURRENT_ON = 0.05  # [1] share of the largest current above which current counts as flowing
 FEWEST_SAMPLES = 8
+LARGEST = 1e6  # [V], [Ah]: beyond any cell; such a sample counts as not finite
 MOST_CANDIDATES = 16
 
 SAMPLES_DROPPED, NOT_IN_ORDER, TOO_SHORT, WINDOW_UNCOVERED, NOISY, SEVERAL_STEPS, PEAKS_LEFT_OUT = (
@@ -142,11 +143,11 @@ def analyse_curves(
 
 @njit(cache=True, nogil=True)
 def _ordered(voltage: np.ndarray, charge: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Drop samples that are not finite and order the rest by charge."""
+    """Drop samples that are not finite (or beyond any cell) and order the rest by charge."""
     n = len(voltage)
     finite, rising, falling = True, True, True
     for i in range(n):
-        finite &= math.isfinite(voltage[i]) and math.isfinite(charge[i])
+        finite &= abs(voltage[i]) < LARGEST and abs(charge[i]) < LARGEST
         if i:
             rising &= charge[i] >= charge[i - 1]
             falling &= charge[i] <= charge[i - 1]
@@ -154,7 +155,7 @@ def _ordered(voltage: np.ndarray, charge: np.ndarray) -> tuple[np.ndarray, np.nd
         return voltage, charge, 0
     flag = 0
     if not finite:
-        keep = np.isfinite(voltage) & np.isfinite(charge)
+        keep = (np.abs(voltage) < LARGEST) & (np.abs(charge) < LARGEST)
         voltage, charge, flag = voltage[keep], charge[keep], SAMPLES_DROPPED
     if falling and finite:
         return voltage[::-1].copy(), charge[::-1].copy(), flag
@@ -254,11 +255,12 @@ def spread_charge(v: np.ndarray, q: np.ndarray, low: float, step: float, n_bins:
         here = there
         if passed <= 0.0 or b < 0.0 or a >= n_bins:
             continue
+        per_bin = passed / (b - a) if b > a else 0.0
+        a, b = max(a, -1.0), min(b, n_bins + 1.0)
         first, last = math.floor(a), math.floor(b)
         if first == last:
             mass[first] += passed
             continue
-        per_bin = passed / (b - a)
         if first >= 0:
             mass[first] += per_bin * (first + 1 - a)
         for k in range(max(first + 1, 0), min(last, n_bins)):

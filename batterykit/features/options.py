@@ -78,7 +78,7 @@ class IcaOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     window: tuple[float, float] = (2.5, 4.2)
-    grid_step: float = Field(default=0.001, gt=0, le=0.1)
+    grid_step: float = Field(default=0.001, ge=1e-5, le=0.1)
     kernel_width: float | None = Field(default=None, gt=0, le=0.5)
     prominence: float = Field(default=0.02, ge=0, lt=1)
     significance: float = Field(default=5.0, ge=0, allow_inf_nan=False)

@@ -169,10 +169,10 @@ def test_samples_in_another_order_give_the_same_result_and_a_flag() -> None:
     assert other["quality_flag"].values[0] & CURVE_FLAGS["not_in_order_of_charge"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=200)
 @given(
-    voltage=arrays(float, st.integers(0, 40), elements=st.floats(allow_nan=True, width=32)),
-    charge=arrays(float, 40, elements=st.floats(-10, 10)),
+    voltage=arrays(float, st.integers(0, 40), elements=st.floats(allow_nan=True)),
+    charge=arrays(float, 40, elements=st.floats(-10, 10) | st.floats()),
     rising=st.booleans(),
 )
 def test_no_curve_whatever_raises_or_gives_an_infinite_value(
@@ -233,6 +233,14 @@ def test_spreading_charge_over_bins_loses_none(voltage: np.ndarray, charge: np.n
     passed = np.cumsum(charge)
     bins = spread_charge(voltage, passed, 1.9, 0.01, 320)
     assert bins.sum() == pytest.approx(passed[-1] - passed[0], rel=1e-9, abs=1e-12)
+
+
+@given(wild=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=20))
+def test_voltages_beyond_any_grid_put_no_charge_anywhere_else(wild: list[float]) -> None:
+    passed = np.arange(float(len(wild)))
+    bins = spread_charge(np.array(wild), passed, 2.5, 0.01, 170)
+    assert (bins >= 0).all()
+    assert bins.sum() <= passed[-1] + 1e-9
 
 
 def test_any_number_of_threads_gives_the_same_numbers() -> None:
