@@ -5,11 +5,12 @@ from __future__ import annotations
 import json as json_module
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from batterykit.errors import BatterykitError
+from batterykit.progress import Track
 
 T = TypeVar("T")
 
@@ -90,6 +91,42 @@ class Console:
             total = len(iterable)
         with Progress(*columns, console=_stderr()) as progress:
             yield from progress.track(iterable, total=total, description=description)
+
+    def meter(self) -> tuple[Track, Callable[[str], None]]:
+        """Return a `track`, and a function that shows a short text beside its bar."""
+        shown: list[tuple[Any, Any]] = []
+
+        def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+            if self.quiet or self.json:
+                yield from iterable
+                return
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+            )
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[now]}"),
+            )
+            with Progress(*columns, console=_stderr()) as progress:
+                shown.append((progress, progress.add_task(description, total=total, now="")))
+                for item in iterable:
+                    yield item
+                    progress.advance(shown[-1][1])
+                shown.pop()
+
+        def listen(text: str) -> None:
+            for progress, task in shown:
+                progress.update(task, now=text)
+
+        return track, listen
 
     def result(self, payload: Mapping[str, Any]) -> None:
         """Print the machine-readable result on stdout, with `--json` only."""
