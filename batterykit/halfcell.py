@@ -383,24 +383,25 @@ def offset_for_capacity(electrodes: Electrodes, capacity: ArrayLike) -> FloatArr
     return _falling_root(excess, wanted, (0.2, 1.2))
 
 
-def simulate_discharge(electrodes: Electrodes, potentials: FloatArray | None = None) -> Discharge:
+def simulate_discharge(electrodes: Electrodes, balance: Balance | None = None) -> Discharge:
     """Return one cell's noise-free C/10 discharge from 4.2 V (at rest) to 2.5 V.
 
     Parameters
     ----------
     electrodes
         Of one cell (scalars).
-    potentials
-        NE potentials [V] to use as nodes, increasing; default `default_nodes`.
+    balance
+        That of these electrodes, if it is known already.
 
     Returns
     -------
     Discharge
-        On the nodes between full and empty, both ends included. Linear interpolation between
-        default nodes is good to 0.02 mV.
+        At nodes from full to empty, both included, so dense that linear interpolation between
+        them is good to 0.02 mV.
     """
-    balance = solve_balance(electrodes)
-    nodes = default_nodes() if potentials is None else potentials
+    if balance is None:
+        balance = solve_balance(electrodes)
+    nodes = _nodes()
     inside = (nodes > balance.potential_hi) & (nodes < balance.potential_lo)
     nodes = np.concatenate(
         [[float(balance.potential_hi)], nodes[inside], [float(balance.potential_lo)]]
@@ -422,8 +423,8 @@ def simulate_discharge(electrodes: Electrodes, potentials: FloatArray | None = N
 
 
 @lru_cache(maxsize=1)
-def default_nodes() -> FloatArray:
-    """NE potentials [V] dense on graphite's plateaus (0.02 mV), coarser above (0.2 mV)."""
+def _nodes() -> FloatArray:
+    """Return NE potentials [V], dense on graphite's plateaus (0.02 mV), coarser above (0.2 mV)."""
     low, high = NE_POTENTIAL_RANGE
     return np.concatenate([np.arange(low, 0.26, 2e-5), np.arange(0.26, high, 2e-4)])
 

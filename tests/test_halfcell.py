@@ -190,3 +190,17 @@ def test_a_discharge_runs_from_full_to_the_cut_off_and_dqdv_is_its_derivative() 
     np.testing.assert_allclose(middle, difference, rtol=0.02, atol=0.01)
     area = np.trapezoid(curve.dqdv, -curve.voltage)
     assert area == pytest.approx(curve.charge[-1], rel=1e-4)
+
+
+def test_between_its_nodes_a_discharge_is_exact_to_a_fiftieth_of_a_millivolt() -> None:
+    curve = halfcell.simulate_discharge(MEAN_CELL)
+    balance = halfcell.solve_balance(MEAN_CELL)
+    span = float(balance.potential_lo) - float(balance.potential_hi)
+    potential = float(balance.potential_hi) + span * np.random.default_rng(3).random(20_000) ** 3
+
+    x = halfcell.negative_stoichiometry(potential, MEAN_CELL.graphite_fraction)
+    charge = float(MEAN_CELL.negative) * (float(balance.ne_hi) - x)
+    voltage = np.interp(charge, curve.charge, curve.voltage)
+
+    exact = halfcell.terminal_voltage(potential, MEAN_CELL)
+    np.testing.assert_allclose(voltage, exact, rtol=0, atol=2e-5)

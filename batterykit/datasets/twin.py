@@ -20,9 +20,9 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ from batterykit.datasets.ageing import (
     simulate_truth,
 )
 from batterykit.errors import InputError, UsageError
-from batterykit.halfcell import Discharge, Electrodes
+from batterykit.halfcell import Balance, Discharge, Electrodes
 from batterykit.progress import Track, no_track
 
 FloatArray = npt.NDArray[np.float64]
@@ -177,12 +177,13 @@ def _write(out: Path, names: list[str], seed: int, sampling: float, track: Track
         for folder in _folders(out, cell):
             folder.mkdir(parents=True, exist_ok=True)
 
-    states = [_electrodes(truth, names.index(cell), rpt) for cell, rpt in jobs]
+    states = _electrodes(truth, [names.index(cell) for cell, _ in jobs], [rpt for _, rpt in jobs])
+    balances = halfcell.solve_balance(states)
 
     def write_one(index: int) -> _Written:
-        return _write_curve(out, *jobs[index], states[index], seed, sampling)
+        discharge = halfcell.simulate_discharge(_one(states, index), _one(balances, index))
+        return _write_curve(out, *jobs[index], discharge, seed, sampling)
 
-    halfcell.simulate_discharge(states[0])  # fills the tables before the threads need them
     with ThreadPoolExecutor(THREADS) as pool:
         written = list(track(pool.map(write_one, range(len(jobs))), "writing curves", len(jobs)))
     for column, unit, attribute in (
@@ -224,11 +225,18 @@ class _Written:
     peaks: FloatArray
 
 
-def _electrodes(truth: xr.Dataset, cell: int, rpt: int) -> Electrodes:
+def _electrodes(truth: xr.Dataset, cells: list[int], rpts: list[int]) -> Electrodes:
     names = (
         "pe_capacity", "ne_gr_capacity", "ne_si_capacity", "electrode_offset", "resistance_0p1s"
     )  # fmt: skip
-    return Electrodes(*(truth[name].values[cell, rpt] for name in names))
+    return Electrodes(*(truth[name].values[cells, rpts] for name in names))
+
+
+_Arrays = TypeVar("_Arrays", Electrodes, Balance)
+
+
+def _one(arrays: _Arrays, index: int) -> _Arrays:
+    return type(arrays)(*(getattr(arrays, field.name)[index] for field in fields(arrays)))
 
 
 def true_peaks(discharge: Discharge) -> FloatArray:
@@ -253,13 +261,12 @@ def true_peaks(discharge: Discharge) -> FloatArray:
 
 
 def _write_curve(
-    out: Path, cell: str, rpt: int, electrodes: Electrodes, seed: int, sampling: float
+    out: Path, cell: str, rpt: int, truth: Discharge, seed: int, sampling: float
 ) -> _Written:
     import pyarrow as pa
     from pyarrow import csv
 
     generator = random_generator(seed, cell, 1000 + rpt)
-    truth = halfcell.simulate_discharge(electrodes)
     current = -1e3 * halfcell.C10_CURRENT + generator.uniform(-0.015, 0.015)  # mA
     capacity = truth.charge[-1] * (1 + FIT_SHORTFALL)
     end = capacity / -current * 3.6e6
