@@ -142,8 +142,10 @@ SOH_AT_END = {
     5: (0.62, 0.83),
 }
 
-# Fresh cells: mean, standard deviation over the record's 40 cells (data README; spread computed
-# from the same RPT 0 rows), in Ah and Ohm, and their correlations.
+# Fresh cells: mean and standard deviation over the record's 40 cells at RPT 0, in Ah and Ohm, and
+# their correlations. Source: the record's 40 Performance Summaries, rows RPT 0 and RPT 8 (for
+# SOH_AT_RPT8) as extracted in github.com/eljja/UnsolvedProblems, rc53-...-feature-table.json; its
+# means equal the published ones, and its Expt 2,2 rows the record's own files.
 FRESH = {
     "positive": (5.634, 0.064),
     "graphite": (4.471, 0.085),
