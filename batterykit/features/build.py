@@ -268,7 +268,7 @@ def _curve_names(dataset: xr.Dataset) -> list[str]:
 
 
 def _contents(raw: xr.Dataset, rows: _Rows) -> dict[str, list[str]]:
-    """Return what identifies the input of each row: its hash and the labels that it carries over."""
+    """Return what identifies the input of each row: its hash and the labels it carries over."""
     labels = [
         raw[name].values
         for name in ("content_hash", "experiment", "temperature_chamber")

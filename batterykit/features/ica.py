@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,8 +107,8 @@ def analyse(
         charge_in_window [Ah]. candidate_* (curve, candidate): voltage [V], height [Ah/V],
         prominence [Ah/V], width [V], area [Ah], in order of voltage, NaN when there are fewer.
         Per curve: noise [V], window_coverage [1], backward_share [1], current_steps [1],
-        kernel_width [V] and quality_flag with the bits of `CURVE_FLAGS`. A curve that cannot be analysed has NaN and
-        flags, never an exception.
+        kernel_width [V] and quality_flag with the bits of `CURVE_FLAGS`. A curve that cannot be
+        analysed has NaN and flags, never an exception.
     """
     options = options or IcaOptions()
     low, high = options.window
@@ -226,60 +227,73 @@ def track_peaks(analysed: xr.Dataset, options: IcaOptions | None = None) -> xr.D
     return result
 
 
+@dataclass
+class _Track:
+    """One peak of one cell through its check-ups."""
+
+    places: list[tuple[int, int]]  # (curve, candidate) where it was found
+    fresh: float  # [V] where it is, or would have been, at the cell's first check-up
+    now: float  # [V] where it is, or is expected while absent, at the newest check-up
+
+
 def _number_peaks(
     analysed: xr.Dataset, voltage: np.ndarray, weight: np.ndarray, options: IcaOptions
 ) -> np.ndarray:
     """Return the number of each candidate (curve, candidate), -1 for those left out."""
-    tracks: list[list[tuple[int, int]]] = []
-    track_voltage: list[float] = []
-    slots: list[list[int]] = []
-    slot_voltage: list[float] = []
+    slots: list[list[_Track]] = []
     rpt = analysed["rpt"].values
     for group in _groups(analysed, ["cell"]):
         in_order = group[np.argsort(rpt[group], kind="stable")]
-        mine = _follow(voltage, in_order, options.track_tolerance)
-        first = len(tracks)
-        tracks += mine
-        track_voltage += [float(voltage[track[0]]) for track in mine]
-        pairs = align(track_voltage[first:], slot_voltage, options.track_tolerance)
+        tracks = sorted(
+            _follow(voltage, in_order, options.track_tolerance), key=lambda track: track.fresh
+        )
+        pairs = align([t.fresh for t in tracks], _means(slots), options.track_tolerance)
         matched = dict(pairs)
-        for k in range(len(mine)):
-            if k not in matched:
-                slots.append([])
-                slot_voltage.append(0.0)
-            slot = matched.get(k, len(slots) - 1)
-            slots[slot].append(first + k)
-        slot_voltage = [float(np.mean([track_voltage[t] for t in slot])) for slot in slots]
-        by_voltage = np.argsort(slot_voltage, kind="stable")
-        slots = [slots[k] for k in by_voltage]
-        slot_voltage = [slot_voltage[k] for k in by_voltage]
+        for k, track in enumerate(tracks):
+            if k in matched:
+                slots[matched[k]].append(track)
+            else:
+                slots.append([track])
+        slots = [slots[k] for k in np.argsort(_means(slots), kind="stable")]
 
-    prominent = [sum(weight[place] for t in slot for place in tracks[t]) for slot in slots]
+    prominent = [sum(weight[place] for t in slot for place in t.places) for slot in slots]
     kept = np.sort(np.argsort(-np.asarray(prominent), kind="stable")[: options.peaks])
     number = np.full(voltage.shape, NO_TRACK)
     for name, slot in enumerate(kept):
         for track in slots[slot]:
-            for place in tracks[track]:
+            for place in track.places:
                 number[place] = name
     return number
 
 
-def _follow(
-    voltage: np.ndarray, curves: np.ndarray, tolerance: float
-) -> list[list[tuple[int, int]]]:
-    """Return the tracks of one cell, by voltage: each a list of (curve, candidate)."""
-    tracks: list[list[tuple[int, int]]] = []
+def _means(slots: list[list[_Track]]) -> list[float]:
+    return [float(np.mean([track.fresh for track in slot])) for slot in slots]
+
+
+def _follow(voltage: np.ndarray, curves: np.ndarray, tolerance: float) -> list[_Track]:
+    """Return the tracks of one cell, whose curves are given in order of age.
+
+    A peak that is absent for a while, or appears late, is taken to have moved with its neighbours.
+    """
+    tracks: list[_Track] = []
     for curve in curves:
         found = voltage[curve][np.isfinite(voltage[curve])]
-        last = [float(voltage[track[-1]]) for track in tracks]
-        matched = {candidate: k for k, candidate in align(last, found, tolerance)}
-        for candidate in range(len(found)):
-            place = (int(curve), candidate)
-            if candidate in matched:
-                tracks[matched[candidate]].append(place)
-            else:
-                tracks.append([place])
-        tracks.sort(key=lambda track: float(voltage[track[-1]]))
+        before = np.array([track.now for track in tracks])
+        pairs = align(before, found, tolerance)
+        old, new = [k for k, _ in pairs], [k for _, k in pairs]
+        moved = found[new] - before[old]
+        aged = found[new] - np.array([tracks[k].fresh for k in old])
+        matched = dict(pairs)
+        for k, track in enumerate(tracks):
+            if k in matched:
+                track.places.append((int(curve), matched[k]))
+                track.now = float(found[matched[k]])
+            elif pairs:
+                track.now += float(np.interp(before[k], before[old], moved))
+        for k in sorted(set(range(len(found))) - set(new)):
+            shift = float(np.interp(found[k], found[new], aged)) if pairs else 0.0
+            tracks.append(_Track([(int(curve), k)], float(found[k]) - shift, float(found[k])))
+        tracks.sort(key=lambda track: track.now)
     return tracks
 
 

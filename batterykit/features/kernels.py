@@ -12,7 +12,7 @@ charge is lost or invented whatever the noise does. The density is then smoothed
 a Gaussian of standard deviation h times a Hermite polynomial (Wand & Jones, Kernel Smoothing,
 1995, section 2.8). Its second moment h^2 (1 - 2a) = -s^2 cancels the blur s^2 that measuring noise
 and bins have already added, so what is left of the bias is of fourth order in h. Where the kernel
-would reach past an end of the curve, a local quadratic fit takes over (Fan & Gijbels, Local
+would reach past an end of the curve, a straight line fitted there takes over (Fan & Gijbels, Local
 Polynomial Modelling, 1996, section 3.2).
 """
 
@@ -26,7 +26,7 @@ from numba import njit
 # The kernel width that balances noise against bias grows with the 1/11th power of (noise^2 / number
 # of samples) for a fourth-order kernel (Wand & Jones, section 2.8); so the width found best for one
 # noise serves for others. Found on simulated C/10 curves of the LG M50 (Chen2020 potentials).
-BEST_WIDTH = 0.0078  # [V] at BEST_NOISE and BEST_SAMPLES
+BEST_WIDTH = 0.006  # [V] at BEST_NOISE and BEST_SAMPLES
 BEST_NOISE = 0.001  # [V]
 BEST_SAMPLES = 36_000
 WIDTH_POWER = 1.0 / 11.0
@@ -36,6 +36,7 @@ TOP_SHARE = 0.5  # [1] of a peak's width on either side of its top: what is fitt
 
 KERNEL_REACH = 5.0  # [1] kernel widths at which the kernel is cut: phi(5) is 1.5e-6
 NOISE_BLOCK = 64  # [samples] noise is the median over blocks of this length
+EDGE_WIDTHS = 1.5  # [1] kernel widths: the standard deviation of the weights at a curve's ends
 EDGE_SAMPLES = 64  # [samples] at most this many tell where a curve ends
 CURRENT_ON = 0.05  # [1] share of the largest current above which current counts as flowing
 FEWEST_SAMPLES = 8
@@ -309,7 +310,7 @@ def _density(
             for j in range(2 * reach + 1):
                 value += weights[j] * mass[i + j]
         else:
-            value = _local_quadratic(mass, k, sure_first, sure_last, width / step)
+            value = _local_line(mass, k, sure_first, sure_last, width / step)
         dqdv[i] = max(0.0, value) / step
         area += dqdv[i] * step
     if area > 0.0:
@@ -339,27 +340,22 @@ def _roughness(shape: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _local_quadratic(mass: np.ndarray, k: int, first: int, last: int, width: float) -> float:
-    """Return the value at bin k of a weighted parabola through the sure bins around it."""
-    reach = 4.5 * width
-    s0 = s1 = s2 = s3 = s4 = t0 = t1 = t2 = 0.0
-    for j in range(max(first, math.ceil(k - reach)), min(last, math.floor(k + reach)) + 1):
-        x = (j - k) / width
-        w = math.exp(-0.5 * (x / 1.5) ** 2)
+def _local_line(mass: np.ndarray, k: int, first: int, last: int, width: float) -> float:
+    """Return the value at bin k of a weighted straight line through the sure bins around it."""
+    h = EDGE_WIDTHS * width
+    s0 = s1 = s2 = t0 = t1 = 0.0
+    for j in range(max(first, math.ceil(k - 3.0 * h)), min(last, math.floor(k + 3.0 * h)) + 1):
+        x = (j - k) / h
+        w = math.exp(-0.5 * x * x)
         s0 += w
         s1 += w * x
         s2 += w * x * x
-        s3 += w * x**3
-        s4 += w * x**4
         t0 += w * mass[j]
         t1 += w * x * mass[j]
-        t2 += w * x * x * mass[j]
-    determinant = s0 * (s2 * s4 - s3 * s3) - s1 * (s1 * s4 - s2 * s3) + s2 * (s1 * s3 - s2 * s2)
-    if last - first < 3 or determinant < 1e-9 * s0**3:
+    determinant = s0 * s2 - s1 * s1
+    if last - first < 2 or determinant < 1e-9 * s0 * s0:
         return float(mass[k])
-    return (
-        t0 * (s2 * s4 - s3 * s3) - t1 * (s1 * s4 - s2 * s3) + t2 * (s1 * s3 - s2 * s2)
-    ) / determinant
+    return (t0 * s2 - t1 * s1) / determinant
 
 
 @njit(cache=True, nogil=True)

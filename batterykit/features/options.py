@@ -64,7 +64,7 @@ class IcaOptions(BaseModel):
         Step of the uniform voltage grid [V].
     kernel_width
         Standard deviation of the smoothing kernel [V]; None chooses what suits each curve's noise
-        (4 to 10 mV for noise of 0.1 to 1 mV).
+        (3 to 8 mV for noise of 0.1 to 1 mV).
     prominence
         Smallest prominence of a peak, as a share of its height [1].
     significance

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
 HASH_DIGITS = 32
@@ -42,6 +41,8 @@ def hash_arrays(*arrays: np.ndarray) -> str:
     arrays
         Arrays of numbers, booleans, strings or datetimes, any shape.
     """
+    import numpy as np  # not above: a run that finds everything cached hashes no arrays
+
     digest = hashlib.sha256()
     for array in arrays:
         kind, data = _canonical(np.asarray(array))
@@ -63,6 +64,8 @@ def dataset_fingerprint(dataset: xr.Dataset) -> str:
 
 
 def _canonical(array: np.ndarray) -> tuple[str, bytes | memoryview]:
+    import numpy as np
+
     kind = array.dtype.kind
     if kind in "OUT":
         encoded = [str(item).encode() for item in array.ravel()]
@@ -80,6 +83,8 @@ def _canonical(array: np.ndarray) -> tuple[str, bytes | memoryview]:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - attributes may hold anything
+    import numpy as np
+
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

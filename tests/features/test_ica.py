@@ -127,8 +127,14 @@ def test_shifting_the_voltage_shifts_the_peaks_and_nothing_else(shift: float) ->
     here = analyse(curves([(voltage, charge)]), NARROW)
     options = NARROW.model_copy(update={"window": (2.5 + shift, 4.2 + shift)})
     there = analyse(curves([(voltage + shift, charge)]), options)
-    # rounding moves the last bins of the curve between two estimates: 0.05 % of the tallest peak
-    np.testing.assert_allclose(there["dqdv"], here["dqdv"], rtol=1e-5, atol=0.006)
+    # rounding can move the bins at the curve's ends (4.18 V and 2.5 V) between two estimates
+    np.testing.assert_allclose(there["dqdv"], here["dqdv"], atol=0.05)
+    away_from_ends = slice(40, 1640)
+    np.testing.assert_allclose(
+        there["dqdv"].values[0, away_from_ends],
+        here["dqdv"].values[0, away_from_ends],
+        rtol=1e-4,
+    )
     for name, moved in {"voltage": shift, "height": 0.0, "width": 0.0, "area": 0.0}.items():
         a, b = here[f"candidate_{name}"].values, there[f"candidate_{name}"].values
         np.testing.assert_allclose(b, a + moved, rtol=1e-3, atol=1e-5)
@@ -156,8 +162,8 @@ def test_charge_and_discharge_along_the_same_line_have_the_same_dqdv(noise: floa
     voltage, charge = discharge(noise=noise)
     back = voltage[::-1], (charge[-1] - charge)[::-1]
     one, other = (analyse(curves([pair]))["dqdv"].values for pair in ((voltage, charge), back))
-    # the noise is estimated on blocks that begin at the other end, so the kernels differ a little
-    np.testing.assert_allclose(one, other, rtol=2e-3 if noise else 1e-9)
+    # the noise is estimated on blocks from the other end, so the kernels differ a little
+    np.testing.assert_allclose(one, other, rtol=1e-9, atol=0.01 if noise else 0.0)
 
 
 def test_samples_in_another_order_give_the_same_result_and_a_flag() -> None:
