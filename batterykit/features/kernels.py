@@ -385,12 +385,14 @@ def _find_peaks(
         after = index[chosen[k + 1]] if k + 1 < len(chosen) else n
         level = f[top] - 0.5 * above
         left, right = _crossing(f, top, level, -1), _crossing(f, top, level, 1)
-        place = _place_of_top(f, top, TOP_SHARE * (right - left))
+        valley, next_valley = _lowest(f, before, top), _lowest(f, top, after)
+        crown = min(TOP_SHARE * (right - left), float(min(top - valley, next_valley - top)))
+        place = _place_of_top(f, top, crown)
         peaks[k, 0] = low + (place + 0.5) * step
         peaks[k, 1] = _value_at(f, place)
         peaks[k, 2] = above
         peaks[k, 3] = (right - left) * step
-        peaks[k, 4] = _area(f, _lowest(f, before, top), _lowest(f, top, after)) * step
+        peaks[k, 4] = _area(f, valley, next_valley) * step
     return found > room
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,17 @@ def test_peak_height_and_area_are_those_of_the_step() -> None:
     assert float(peak["peak_area"]) == pytest.approx(whole[1] - whole[0], rel=2e-3)
     # full width at half maximum of a logistic peak: 2 ln(3 + sqrt 8) times its width
     assert float(peak["peak_width"]) == pytest.approx(2 * np.log(3 + 8**0.5) * 0.02, rel=5e-3)
+
+
+def test_a_sharp_top_on_a_broad_plateau_is_not_drawn_to_the_plateaus_middle() -> None:
+    plateau = [Step(3.54, 0.008, 0.15), Step(3.585, 0.03, 0.35), Step(3.63, 0.012, 0.15)]
+    features = ica(curves([discharge(plateau, samples=36_000, noise=5e-4)]))
+    fine = np.linspace(3.5, 3.7, 20_001)
+    truth = true_dqdv(fine, plateau)
+    tops = fine[1:-1][(truth[1:-1] > truth[:-2]) & (truth[1:-1] > truth[2:])]
+    assert len(tops) == 2
+    found = features["candidate_voltage"].values[0]
+    np.testing.assert_allclose(found[np.isfinite(found)], tops, atol=0.003)
 
 
 def test_the_silicon_region_is_part_of_the_window() -> None:
@@ -314,6 +326,22 @@ def test_of_more_peaks_than_wanted_the_most_prominent_stay() -> None:
     np.testing.assert_allclose(features["peak_voltage"].values[0], expected, atol=0.003)
 
 
+def test_a_peak_that_appears_late_has_the_same_name_in_cells_that_aged_differently() -> None:
+    def ageing(speed: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        pairs = []
+        for rpt in range(5):
+            moved = speed * rpt
+            steps = [Step(3.40 + moved, 0.015, 0.6), Step(3.80 + moved, 0.015, 0.6)]
+            late = [Step(3.60 + moved, 0.015, 0.4)] if rpt >= 3 else []
+            pairs.append(discharge([*steps, *late]))
+        return pairs
+
+    pairs = ageing(0.002) + ageing(0.025)
+    cells, rpts = ["E5-A"] * 5 + ["E5-B"] * 5, [*range(5)] * 2
+    present = ica(curves(pairs, cells, rpts), IcaOptions(peaks=3))["peak_present"].values
+    assert present.tolist() == ([[True, False, True]] * 3 + [[True] * 3] * 2) * 2
+
+
 ASCENDING = st.lists(st.floats(0, 1), max_size=5, unique=True).map(sorted)
 
 
@@ -359,3 +387,36 @@ def test_every_number_says_its_unit() -> None:
     features = ica(curves([discharge()]))
     for values in features.variables.values():
         assert values.dtype.kind != "f" or "units" in values.attrs
+
+
+# -- the record -------------------------------------------------------------------------------
+
+
+def real_curve(record: Path, direction: str) -> tuple[np.ndarray, np.ndarray]:
+    file = next(record.rglob(f"*cell C - RPT0 - 0.1C {direction} data.csv"))
+    table = np.loadtxt(file, delimiter=",", skiprows=1, encoding="utf-8-sig")
+    return table[:, 1], table[:, 3] / 1000.0
+
+
+@pytest.mark.parametrize(
+    ("direction", "tallest", "silicon"), [("discharge", 4.060, 3.11), ("charge", 4.127, None)]
+)
+def test_of_the_real_curve_the_tallest_peak_is_what_plain_differences_say(
+    real_record: Path, direction: str, tallest: float, silicon: float | None
+) -> None:
+    voltage, charge = real_curve(real_record, direction)
+    features = ica(curves([(voltage, charge)], direction=direction))
+    assert float(features["noise"][0]) < 1e-4
+    found = features["candidate_voltage"].values[0]
+    highest = np.nanargmax(features["candidate_height"].values[0])
+    assert found[highest] == pytest.approx(tallest, abs=0.002)
+    if silicon is not None:
+        assert np.nanmin(np.abs(found - silicon)) < 0.01
+    # an independent estimate: differences between the means of 200 samples, 2 mV apart at the peak
+    n = len(voltage) // 200 * 200
+    v, q = voltage[:n].reshape(-1, 200).mean(axis=1), charge[:n].reshape(-1, 200).mean(axis=1)
+    dqdv, at = np.abs(np.diff(q) / np.diff(v)), 0.5 * (v[1:] + v[:-1])
+    near = np.abs(at - tallest) < 0.02
+    assert at[near][np.argmax(dqdv[near])] == pytest.approx(found[highest], abs=0.003)
+    height = features["candidate_height"].values[0, highest]
+    assert dqdv[near].max() == pytest.approx(height, rel=0.02)

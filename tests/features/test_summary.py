@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batterykit.datasets.ingest import ingest
 from batterykit.features.options import SummaryOptions
 from batterykit.features.summary import FLAGS, arrhenius_factor, summary
+from batterykit.store import Store
 from tests.features.data import NAN, raw_summary
 
 SHORT = {
@@ -122,3 +127,22 @@ def test_a_cells_features_do_not_depend_on_the_other_cells(order: list[int]) -> 
 
 def test_every_number_says_its_unit() -> None:
     assert all("units" in values.attrs for values in summary(raw_summary()).data_vars.values())
+
+
+def test_the_real_record_gives_what_its_own_columns_say(real_record: Path, tmp_path: Path) -> None:
+    store = Store.open_or_create(tmp_path / "s.zarr")
+    ingest(store, real_record, [2])
+    features = summary(store.read("raw/expt2/summary"))
+    for k, cell in enumerate("ABCDEF"):
+        file = next(real_record.rglob(f"*cell {cell} (*Processed Data.csv"))
+        table = pd.read_csv(file)
+        throughput = table["Charge Throughput [A h]"].to_numpy()
+        np.testing.assert_array_equal(features["charge_throughput"].values[k], throughput)
+        days = table["Days of degradation"].fillna(0).to_numpy()
+        np.testing.assert_array_equal(features["days"].values[k], days)
+        temperature = table["Age set av. temperature [°C]"].to_numpy()[1:]
+        mean = np.average(temperature, weights=np.diff(throughput))
+        assert features["temperature_cell"].values[k, -1] == pytest.approx(mean)
+        resistance = table["0.1s Resistance [Ohms]"].ffill().to_numpy()
+        np.testing.assert_array_equal(features["resistance_last"].values[k], resistance)
+    assert (features["quality_flag"].values == 0).all()
