@@ -118,7 +118,7 @@ def check_curve(table: Table, direction: str, *, constant_current: bool) -> int:
     if constant_current:
         if (np.diff(charge) < 0).any():
             flags |= 4
-        if steps.size and steps.max() > max(_GAP_S, _GAP_INTERVALS * float(np.median(steps))):
+        if steps.size and steps.max() > _GAP_S and steps.max() > _GAP_INTERVALS * np.median(steps):
             flags |= 8
         if _comes_back(voltage, direction):
             flags |= 1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from batterykit.datasets import lgm50t
 from batterykit.datasets.lgm50t import SourceFile
-from batterykit.errors import InputError
+from batterykit.errors import InputError, StoreError
 from batterykit.progress import Track, no_track
 from batterykit.store.fingerprint import hash_bytes, hash_json
 
@@ -274,13 +274,13 @@ class _Run:
     ) -> Iterator[tuple[int, NodeReport, list[InputError]]]:
         """Bring node after node up to date; yield experiment, report and errors of each."""
         todo = [(found, kind) for found in founds for kind in found.files if found.files[kind]]
+        sizes = [_size(found.files[kind]) for found, kind in todo]
         job: _Job | None = None
         for index, (found, kind) in enumerate(todo):
             job = job or self._start(found, kind)
-            loaded = self._wait(job)
-            ahead = todo[index + 1] if index + 1 < len(todo) else None
-            early = ahead is not None and _size(ahead[0].files[ahead[1]]) < AHEAD_BYTES
-            following = self._start(*ahead) if ahead is not None and early else None
+            loaded = self._wait(job, quick=bool(job.known) and sizes[index] < PROGRESS_BYTES)
+            early = index + 1 < len(todo) and sizes[index + 1] < AHEAD_BYTES
+            following = self._start(*todo[index + 1]) if early else None
             yield (found.experiment, *self._finish(job, loaded))
             job = following
 
@@ -290,66 +290,60 @@ class _Run:
         loading = [self.pool.submit(_load, file, known.get(file.identity)) for file in files]
         return _Job(found, kind, known, loading)
 
-    def _wait(self, job: _Job) -> list[_Loaded]:
-        quick = job.known and _size(job.files) < PROGRESS_BYTES
+    def _wait(self, job: _Job, *, quick: bool) -> list[_Loaded]:
         track = no_track if quick else self.track
         description = f"experiment {job.found.experiment}, {job.kind}"
         return [one.result() for one in track(job.loading, description, len(job.loading))]
 
     def _finish(self, job: _Job, loaded: list[_Loaded]) -> tuple[NodeReport, list[InputError]]:
         """Write the node if anything about it is new and nothing is bad."""
+        report = self._unchanged(job, loaded)  # which needs no lock
+        if report is not None:
+            return report, []
         with self.store.writing():
             attrs = _attrs(self.store, job.node)
             if _known(attrs) != job.known:  # another process wrote the node meanwhile
                 loaded = [_load(file, _known(attrs).get(file.identity)) for file in job.files]
-            before = _hashes(attrs)
-            report = _compare(job.node, loaded, before)
+            report = _compare(job.node, loaded, _hashes(attrs))
             errors = [one.error for one in loaded if one.error is not None]
-            reference = self._reference(job)
-            if not (errors or report.read) and attrs.get("reference") == reference:
-                report.flags = json.loads(attrs["flags"])
-                return report, []
-            report.state = "failed"
+            if not errors:
+                try:
+                    self._write(job, loaded, attrs, report)
+                except InputError as error:
+                    errors = [error]
             if errors:
-                return report, errors
-            try:
-                _check_source(self.store, job, attrs)
-                dataset = self._assemble(job, loaded, stored=bool(before))
-            except InputError as error:
-                return report, [error]
-            report.state = "updated" if before else "written"
-            self._write(job, dataset, report, before, loaded, reference)
-        return report, []
+                report.state = "failed"
+        return report, errors
 
-    def _assemble(self, job: _Job, loaded: Sequence[_Loaded], *, stored: bool) -> xr.Dataset:
-        """Return the node's dataset of the parts read now and those that were stored before."""
-        from batterykit.datasets import assemble
-
-        parts = assemble.split(job.kind, self.store.read(job.node)) if stored else {}
-        parts |= {one.file.identity: one.part for one in loaded if one.part is not None}
-        if not self._reference(job):
-            return assemble.join(job.kind, parts.values(), {})
-        capacities = assemble.capacities(job.kind, self._summary(job.found.experiment))
-        return assemble.join(job.kind, parts.values(), capacities)
+    def _unchanged(self, job: _Job, loaded: Sequence[_Loaded]) -> NodeReport | None:
+        """Return the report of a node about which nothing is new, None for any other."""
+        attrs = _attrs(self.store, job.node)
+        report = _compare(job.node, loaded, _hashes(attrs))
+        same = attrs.get("reference") == self._reference(job) and _known(attrs) == job.known
+        if report.read or not same:
+            return None
+        report.flags = json.loads(attrs["flags"])
+        return report
 
     def _write(
-        self,
-        job: _Job,
-        dataset: xr.Dataset,
-        report: NodeReport,
-        before: Mapping[str, str],
-        loaded: Sequence[_Loaded],
-        reference: str,
+        self, job: _Job, loaded: Sequence[_Loaded], attrs: Mapping[str, Any], report: NodeReport
     ) -> None:
+        """Write the node, made of the parts read now and of those stored before."""
         from batterykit.datasets import assemble
 
-        report.flags = assemble.flagged(job.kind, dataset)
+        _check_source(job, attrs)
+        before = _hashes(attrs)
         now = {**before, **{one.file.identity: one.digest for one in loaded}}
+        parts = assemble.split(job.kind, self.store.read(job.node)) if before else {}
+        parts |= {one.file.identity: one.part for one in loaded if one.part is not None}
+        dataset = assemble.join(job.kind, parts.values(), self._capacities(job))
+        report.state = "updated" if before else "written"
+        report.flags = assemble.flagged(job.kind, dataset)
         dataset.attrs = {
             "title": f"LG M50T experiment {job.found.experiment}: {job.kind}",
             "source": job.source,
             "reader_version": READER_VERSION,
-            "reference": reference,
+            "reference": self._reference(job),
             "source_hashes": json.dumps(now),
             "flags": json.dumps(report.flags),
         }
@@ -364,18 +358,24 @@ class _Run:
         if job.kind == "summary":
             self.summaries[job.found.experiment] = dataset
 
-    def _summary(self, experiment: int) -> xr.Dataset:
+    def _capacities(self, job: _Job) -> Mapping[tuple[str, int], float]:
+        """Return the summary's capacities that these curves are compared with."""
+        from batterykit.datasets import assemble
+
+        if not self._reference(job):
+            return {}
+        experiment = job.found.experiment
         if experiment not in self.summaries:
             node = lgm50t.node_of(experiment, "summary")
             self.summaries[experiment] = self.store.read(node)
-        return self.summaries[experiment]
+        return assemble.capacities(job.kind, self.summaries[experiment])
 
     def _reference(self, job: _Job) -> str:
         """Return a hash of the summaries that these curves are compared with; "" for none."""
         if job.kind not in lgm50t.COMPARED:
             return ""
-        attrs = _attrs(self.store, lgm50t.node_of(job.found.experiment, "summary"))
-        return hash_json(_hashes(attrs)) if attrs else ""
+        hashes = _hashes(_attrs(self.store, lgm50t.node_of(job.found.experiment, "summary")))
+        return hash_json(hashes) if hashes else ""
 
 
 def _load(file: SourceFile, known: str | None) -> _Loaded:
@@ -398,7 +398,10 @@ def _load(file: SourceFile, known: str | None) -> _Loaded:
 
 
 def _attrs(store: Store, node: str) -> dict[str, Any]:
-    return store.attrs(node) if store.has(node) else {}
+    try:
+        return store.attrs(node)
+    except StoreError:  # there is no such node yet
+        return {}
 
 
 def _hashes(attrs: Mapping[str, Any]) -> dict[str, str]:
@@ -428,7 +431,7 @@ def _compare(node: str, loaded: Sequence[_Loaded], before: Mapping[str, str]) ->
     )
 
 
-def _check_source(store: Store, job: _Job, attrs: Mapping[str, Any]) -> None:
+def _check_source(job: _Job, attrs: Mapping[str, Any]) -> None:
     """Refuse to mix measured and synthetic data in one node."""
     stored = attrs.get("source", job.source)
     if stored != job.source:

@@ -479,10 +479,10 @@ def _child(folder: Path, name: str) -> Path | None:
 
 def _csv_files(folder: Path | None) -> Iterator[Path]:
     for path in _entries(folder) if folder and folder.is_dir() else []:
-        if path.is_dir():
-            yield from _csv_files(path)
-        elif path.suffix.lower() == ".csv":
+        if path.suffix.lower() == ".csv":
             yield path
+        elif path.is_dir():
+            yield from _csv_files(path)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -1,9 +1,9 @@
 """Strict reading of the record's CSV files: bytes in, arrays in the store's units out.
 
-Curves go through Arrow's parser (correctly rounded, strict about the number of values in a line,
-free of the interpreter lock). Whatever it refuses is read again slowly, line by line, to name the
-line and the column. Tables are small and are always read slowly. Nothing is written here, and
-nothing is decided about plausibility: that is `datasets.checks`.
+Curves and ageing tables go through Arrow's parser (correctly rounded, strict about the number of
+values in a line, free of the interpreter lock). Whatever it refuses is read again slowly, line by
+line, to name the line and the column. Summaries are small and are always read slowly. Nothing is
+written here, and nothing is decided about plausibility: that is `datasets.checks`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import csv
 import difflib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from batterykit.datasets.columns import (
 )
 from batterykit.datasets.lgm50t import CURVE_COLUMNS, SUMMARY_COLUMNS, Column
 from batterykit.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # names that the store's datasets use for something else
 _RESERVED = (
@@ -115,7 +119,20 @@ def read_table(path: Path, data: bytes) -> Table:
     or is mostly numbers, must be of numbers throughout. Parameters, result and errors as for
     `read_summary`.
     """
-    return _read_slowly(path, data, ())
+    import pyarrow as pa
+
+    _check_whole(path, data)
+    header = _header(path, data)
+    try:
+        columns = _parse(data, dict.fromkeys(range(len(header)), pa.string()), len(header))
+        header = _without_index(header, [] if header[0] else columns[0].to_pylist())
+        table = Table(path)
+        for plan in _plan(path, header, ()):
+            table.attrs[plan.name] = plan.attrs
+            table.columns[plan.name] = _cast(table, plan, columns[plan.index])
+    except (pa.ArrowInvalid, InputError):
+        return _read_slowly(path, data, ())  # which names the line, or knows better
+    return table
 
 
 def read_curve(path: Path, data: bytes, *, slowly: bool = False) -> Table:
@@ -129,39 +146,66 @@ def read_curve(path: Path, data: bytes, *, slowly: bool = False) -> Table:
         Go line by line, so that the table knows its line numbers even if there are blank lines.
     """
     import pyarrow as pa
-    from pyarrow import csv as arrow_csv
 
     _check_whole(path, data)
     header = _header(path, data)
     plans = _plan(path, header, CURVE_COLUMNS)
-    simple = [plan for plan in plans if plan.wanted is not None]
-    if slowly or len(simple) < len(plans):  # unknown columns are not worth a fast path
+    if slowly or any(plan.wanted is None for plan in plans):
         return _read_slowly(path, data, CURVE_COLUMNS)
-    names = [str(index) for index in range(len(header))]
     try:
-        # not `read_csv`: it hands every file to a thread of its own, which takes 0.2 ms
-        stream = arrow_csv.open_csv(
-            pa.BufferReader(data),
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False, skip_rows=1, column_names=names, block_size=len(data) + 1
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types={str(plan.index): pa.float64() for plan in simple},
-                include_columns=[str(plan.index) for plan in simple],
-                null_values=[""],
-            ),
-        )
-        arrays = stream.read_all()
+        columns = _parse(data, {plan.index: pa.float64() for plan in plans}, len(header))
     except pa.ArrowInvalid:
         return _read_slowly(path, data, CURVE_COLUMNS)
     table = Table(path)
-    for plan, column in zip(simple, arrays.columns, strict=True):
-        values = column.to_numpy()
+    for plan in plans:
+        values = columns[plan.index].to_numpy()
         if not np.isfinite(values).all():
             return _read_slowly(path, data, CURVE_COLUMNS)
         table.columns[plan.name] = values if plan.divisor == 1.0 else values / plan.divisor
         table.attrs[plan.name] = plan.attrs
     return table
+
+
+def _parse(data: bytes, types: Mapping[int, pa.DataType], width: int) -> dict[int, pa.ChunkedArray]:
+    """Return columns by their place in the file, all rows but the first; missing numbers null.
+
+    Raises `pyarrow.ArrowInvalid` where a value is not of its type or a line has not `width` values.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    # not `read_csv`: it hands every file to a thread of its own, which takes 0.2 ms
+    stream = arrow_csv.open_csv(
+        pa.BufferReader(data),
+        read_options=arrow_csv.ReadOptions(
+            use_threads=False,
+            skip_rows=1,
+            column_names=[str(index) for index in range(width)],
+            block_size=len(data) + 1,
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types={str(index): kind for index, kind in types.items()},
+            include_columns=[str(index) for index in types],
+            null_values=[""],
+        ),
+    )
+    return dict(zip(types, stream.read_all().columns, strict=True))
+
+
+def _cast(table: Table, plan: _Plan, column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of text as what it holds: numbers at once, anything else one by one."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    missing = compute.is_in(column, pa.array(["", "nan", "NaN"]))
+    try:
+        cast = compute.if_else(missing, None, column).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return _guess(table, plan, [text.strip() for text in column.to_pylist()])
+    values: np.ndarray = cast.to_numpy()
+    if np.isinf(values).any():
+        raise pa.ArrowInvalid("infinity")
+    return values if plan.divisor == 1.0 else values / plan.divisor
 
 
 def _read_slowly(path: Path, data: bytes, wanted: Sequence[Column]) -> Table:
@@ -348,21 +392,18 @@ def _rows(path: Path, data: bytes) -> tuple[list[str], list[list[str]], list[int
                 column=header[len(row)] if len(row) < len(header) else None,
                 row=line,
             )
-    return _without_index(header, rows[1:]), rows[1:], lines[1:]
+    first = [row[0].strip() for row in rows[1:]]
+    return _without_index(header, first), rows[1:], lines[1:]
 
 
-def _without_index(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Return the header with unnamed columns named, but for one that only counts the rows."""
-    named = []
-    for index, text in enumerate(header):
-        unnamed = not text or text.lower().startswith("unnamed:")
-        counts = [str(start + row) for start in (0, 1) for row in range(len(rows))]
-        found = [row[index].strip() for row in rows]
-        if unnamed and index == 0 and found in (counts[: len(rows)], counts[len(rows) :]):
-            named.append("")
-        else:
-            named.append(text or f"unnamed {index}")
-    return named
+def _without_index(header: list[str], first: list[str]) -> list[str]:
+    """Return the header, its unnamed columns named, but for a first one that counts the rows."""
+    counts = any(first == [str(start + row) for row in range(len(first))] for start in (0, 1))
+    unnamed = [not text or text.lower().startswith("unnamed:") for text in header]
+    return [
+        text if not unnamed[index] else "" if index == 0 and counts else f"unnamed {index}"
+        for index, text in enumerate(header)
+    ]
 
 
 def _check_whole(path: Path, data: bytes) -> None:
@@ -391,7 +432,7 @@ def _check_whole(path: Path, data: bytes) -> None:
 
 
 def _header(path: Path, data: bytes) -> list[str]:
-    first = data.split(b"\n", 1)[0]
+    first = data[: data.find(b"\n") % (len(data) + 1)]  # the whole file if it has no line break
     row = next(csv.reader([_decode(path, first)]), [])
     header = [cell.strip() for cell in row]
     if header and header[0].lower().startswith("unnamed:"):

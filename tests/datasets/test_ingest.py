@@ -287,19 +287,17 @@ def test_what_another_process_wrote_meanwhile_is_noticed(
     shutil.copytree(source, elsewhere)
     write(curve_path(elsewhere, "A", 1), curve_lines(43))
     write(curve_path(source, "A", 0), curve_lines(41))
-    writing, calls = Store.writing, []
+    writing, met = Store.writing, []
 
-    def counting(self: Store) -> object:
-        calls.append(self)
-        if len(calls) == 4:  # the curves' turn: their files have been compared already
-            monkeypatch.setattr(Store, "writing", writing)
-            ingest(Store.open(store.path), elsewhere)
-            assert store.read(CURVES)["row_size"].values[1] == 43
+    def meet_another(self: Store) -> object:
+        monkeypatch.setattr(Store, "writing", writing)  # only once
+        met.append(ingest(Store.open(store.path), elsewhere))
+        assert store.read(CURVES)["row_size"].values[1] == 43
         return writing(self)
 
-    monkeypatch.setattr(Store, "writing", counting)
+    monkeypatch.setattr(Store, "writing", meet_another)
     ingest(store, source)
-    assert len(calls) == 4
+    assert met
     assert store.read(CURVES)["row_size"].values.tolist() == [41, *[40] * 7]
     assert not ingest(store, source).changed
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batterykit.datasets.reader import read_curve, read_summary, read_table
+from batterykit.datasets.reader import Table, _read_slowly, read_curve, read_summary, read_table
 from batterykit.errors import InputError
 from tests.datasets.record import CURVE_HEADER, SUMMARY_HEADER, curve_lines, summary_lines
 
@@ -292,3 +292,29 @@ def test_text_in_a_column_that_is_mostly_numbers_or_has_a_unit_is_an_error() -> 
     assert (error.column, error.row) == ("Cycle", 4)
     error = error_of(read_table, data(["Charge [mA h]", "none"]))
     assert (error.column, error.row) == ("Charge [mA h]", 2)
+
+
+TEXTS = st.sampled_from(
+    ["1", "-2.5", "3e4", "+5", " 6", "7 ", "", "nan", "NaN", "inf", "0x10", "1_0", "2021-01-08",
+     "2021-13-01", "ok", "true", "1,5", "2021-01-08 10:00"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
+def test_the_fast_and_the_slow_way_to_read_a_table_agree(rows: list[tuple[str, str]]) -> None:
+    content = data(["A,B [mA h]", *(f'"{a}","{b}"' for a, b in rows)])
+    outcomes: list[Table | str] = []
+    for read in (lambda: _read_slowly(PATH, content, ()), lambda: read_table(PATH, content)):
+        try:
+            outcomes.append(read())
+        except InputError as error:
+            outcomes.append(str(error))
+    slow, fast = outcomes
+    if isinstance(slow, str) or isinstance(fast, str):
+        assert fast == slow
+        return
+    assert fast.attrs == slow.attrs
+    for name, values in slow.columns.items():
+        assert fast.columns[name].dtype == values.dtype
+        np.testing.assert_array_equal(fast.columns[name], values)
