@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batterykit import __version__
-from batterykit.cli import features, ingest, runs, store, train, twin
+from batterykit.cli import demo, features, ingest, runs, store, train, twin
 from batterykit.cli.console import Console
 from batterykit.errors import BatterykitError
 
@@ -45,6 +45,7 @@ app.add_typer(store.app, name="store")
 app.command("twin")(twin.twin)
 app.command("train")(train.train)
 app.add_typer(runs.app, name="runs")
+app.command("demo")(demo.demo)
 
 
 def main() -> None:
