@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ PUBLISHED = {  # means of the record's 40 cells at RPT 0, and their relative spr
     "ne_si_capacity": (0.800, 0.0272),
     "electrode_offset": (0.563, 0.082),
 }
-REAL = Path(os.environ.get("BATTERYKIT_TEST_RECORD", "")) / "Expt 2,2 - C-based Degradation 2"
+EXPT_2 = "Expt 2,2 - C-based Degradation 2"
 SAMPLING = 60.0  # s; few rows, quick tests
 SMALL = ("E2-A", "E2-B")
 
@@ -169,11 +168,12 @@ def test_expt_5_writes_cell_with_a_capital_in_the_folder_only(tmp_path: Path) ->
     assert path.name == "Expt 5 - cell A - RPT15 - 0.1C discharge data.csv"
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="BATTERYKIT_TEST_RECORD does not name the record")
-def test_names_headers_and_empty_places_equal_the_real_files(folder: Path) -> None:
-    ours = folder / REAL.name
+def test_names_headers_and_empty_places_equal_the_real_files(
+    folder: Path, real_record: Path
+) -> None:
+    ours, theirs = folder / EXPT_2, real_record / EXPT_2
     name = "Summary Data/Performance Summary/Expt 2,2 - cell A (10degC) - Processed Data.csv"
-    real, made = pd.read_csv(REAL / name), pd.read_csv(ours / name)
+    real, made = pd.read_csv(theirs / name), pd.read_csv(ours / name)
     assert list(made.columns) == list(real.columns)
     pd.testing.assert_frame_equal(made.isna(), real.isna())
     for column in ("Ageing Sets", "Ageing Cycles"):
@@ -187,17 +187,17 @@ def test_names_headers_and_empty_places_equal_the_real_files(folder: Path) -> No
 
     curves = "Processed Timeseries Data/0.1C Voltage Curves"
     shape = "Expt 2,2 - cell {0} - RPT0 - 0.1C discharge data.csv"
-    theirs = REAL / curves / "cell C" / shape.format("C")
-    mine = ours / curves / "cell A" / shape.format("A")
-    with theirs.open() as a, mine.open() as b:
+    their_curve = theirs / curves / "cell C" / shape.format("C")
+    our_curve = ours / curves / "cell A" / shape.format("A")
+    with their_curve.open() as a, our_curve.open() as b:
         assert a.readline() == b.readline()
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="BATTERYKIT_TEST_RECORD does not name the record")
-def test_the_model_follows_a_real_c10_discharge_within_25_millivolts() -> None:
-    curves = REAL / "Processed Timeseries Data" / "0.1C Voltage Curves"
+def test_the_model_follows_a_real_c10_discharge_within_25_millivolts(real_record: Path) -> None:
+    folder = real_record / EXPT_2
+    curves = folder / "Processed Timeseries Data" / "0.1C Voltage Curves"
     real = pd.read_csv(next(curves.rglob("*cell C - RPT0 - 0.1C discharge data.csv")))
-    path = next(REAL.rglob("*cell C (25degC)*.csv"))
+    path = next(folder.rglob("*cell C (25degC)*.csv"))
     row = pd.read_csv(path).iloc[0]
     cell = halfcell.Electrodes(
         *(
