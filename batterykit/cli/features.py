@@ -149,7 +149,7 @@ def ica(
         float | None,
         typer.Option(
             help="Smallest prominence of a peak in standard deviations of the noise [1]. "
-            "[default: 5]",
+            "[default: 6]",
             show_default=False,
         ),
     ] = None,

@@ -81,7 +81,7 @@ class IcaOptions(BaseModel):
     grid_step: float = Field(default=0.001, ge=1e-5, le=0.1)
     kernel_width: float | None = Field(default=None, gt=0, le=0.5)
     prominence: float = Field(default=0.02, ge=0, lt=1)
-    significance: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    significance: float = Field(default=6.0, ge=0, allow_inf_nan=False)
     peaks: int = Field(default=10, ge=1, le=16)
     track_tolerance: float = Field(default=0.04, gt=0, le=1)
 

@@ -6,7 +6,6 @@ All are SHA-256 (the fastest of the safe ones on current processors), cut to 32 
 from __future__ import annotations
 
 import ast
-import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -165,12 +164,12 @@ class _Sources:
         parsed = self._module(module)
         if name not in parsed.definitions:
             raise LookupError(f"{module} does not define {name!r}")
-        bare = [_Bare().visit(copy.deepcopy(node)) for node in parsed.definitions[name]]
+        bare = [_Bare().visit(node) for node in parsed.definitions[name]]
         imports = dict(parsed.imports)
-        for node in bare:
-            imports.update(self._imports_in(module, ast.walk(node)))
+        inside = [child for node in bare for child in ast.walk(node)]
+        imports.update(self._imports_in(module, inside))
         text, references = [ast.unparse(node) for node in bare], []
-        for used in sorted({name for node in bare for name in _dotted_names(node)}):
+        for used in sorted(set(_dotted_names(inside))):
             head, *rest = used.split(".")
             if head in imports:
                 origin, original = imports[head]
@@ -285,8 +284,8 @@ def _defined_names(statement: ast.stmt) -> list[str]:
     return []
 
 
-def _dotted_names(node: ast.AST) -> Iterator[str]:
-    for child in ast.walk(node):
+def _dotted_names(nodes: list[ast.AST]) -> Iterator[str]:
+    for child in nodes:
         if isinstance(child, ast.Name):
             yield child.id
         elif isinstance(child, ast.Attribute):

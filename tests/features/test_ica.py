@@ -77,14 +77,14 @@ def test_peak_height_and_area_are_those_of_the_step() -> None:
 
 
 def test_a_sharp_top_on_a_broad_plateau_is_not_drawn_to_the_plateaus_middle() -> None:
-    plateau = [Step(3.54, 0.008, 0.15), Step(3.585, 0.03, 0.35), Step(3.63, 0.012, 0.15)]
+    plateau = [Step(3.59, 0.035, 0.9), Step(3.55, 0.007, 0.05), Step(3.64, 0.007, 0.06)]
     features = ica(curves([discharge(plateau, samples=36_000, noise=5e-4)]))
     fine = np.linspace(3.5, 3.7, 20_001)
     truth = true_dqdv(fine, plateau)
     tops = fine[1:-1][(truth[1:-1] > truth[:-2]) & (truth[1:-1] > truth[2:])]
-    assert len(tops) == 2
     found = features["candidate_voltage"].values[0]
-    np.testing.assert_allclose(found[np.isfinite(found)], tops, atol=0.003)
+    for sharp in (tops[0], tops[-1]):
+        assert np.nanmin(np.abs(found - sharp)) < 0.002
 
 
 def test_the_silicon_region_is_part_of_the_window() -> None:

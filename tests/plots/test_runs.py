@@ -1,0 +1,28 @@
+"""Pictures of runs: real PNG files that show what they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from batterykit.learning.evaluate import evaluate, predictions_dataset
+from batterykit.learning.splits import outer_folds
+from batterykit.plots.runs import draw_run
+from tests.learning.cells import made_raw, sequences
+
+
+@pytest.mark.parametrize(("cells", "task"), [(3, "estimate"), (7, "forecast")])
+def test_both_pictures_of_a_run_are_drawn_for_any_number_of_cells(
+    cells: int, task: str, tmp_path: Path
+) -> None:
+    data = sequences(made_raw(cells=cells, ragged=True), task=task)
+    result = evaluate(data, outer_folds(data, "loco"), "loco", "mean_trajectory")
+    paths = draw_run(predictions_dataset(result), tmp_path / "new folder", "a title")
+    assert [path.name for path in paths] == ["predicted-measured.png", "trajectories.png"]
+    for path in paths:
+        image = matplotlib.image.imread(path)
+        assert min(image.shape[:2]) > 300
+        assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 50
