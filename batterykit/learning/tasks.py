@@ -182,6 +182,7 @@ def build_sequences(
         peaks = _ica_columns(ica, cells, mask)
         columns |= peaks
         notes.append(f"ICA peak voltages and heights of the C/10 discharge used: {len(peaks)}")
+    columns |= _experiment_columns(summary["experiment"].values, steps)
     refuse_proxies(columns)
 
     y = np.where(mask, targets.transpose("cell", "rpt").values.astype(np.float64), np.nan)
@@ -458,6 +459,17 @@ def _ica_columns(ica: xr.Dataset, cells: list[str], mask: np.ndarray) -> Columns
                 unit = str(ica[name].attrs["units"])
                 columns[f"ica_{name}_{peak}"] = (values[:, :, peak], unit)
     return columns
+
+
+def _experiment_columns(experiment: np.ndarray, steps: int) -> Columns:
+    """Return 1 for the cells of each experiment, where there are several: protocols differ."""
+    numbers = np.unique(experiment)
+    if len(numbers) == 1:
+        return {}
+    return {
+        f"experiment_{number}": (_repeat((experiment == number).astype(float), steps), "1")
+        for number in numbers
+    }
 
 
 def _check_context(context: int, mask: np.ndarray, cells: list[str]) -> None:

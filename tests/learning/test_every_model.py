@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +22,8 @@ FITTED: dict[tuple[str, str], Model] = {}
 
 
 @pytest.fixture(autouse=True)
-def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LatentOde, "options", TrainOptions(epochs=30))
-    yield
 
 
 def cells(task: str) -> Sequences:

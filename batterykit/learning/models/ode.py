@@ -42,7 +42,9 @@ from batterykit.learning.trainer import (
 
 WEIGHTS_FILE = "weights.safetensors"
 USE = ("warmth", "coldness", "resistance_growth", "sqrt_throughput")
-"""Inputs that drive the state, besides ICA peaks where there are any."""
+"""Inputs that drive the state, besides those of `EXTRA` where there are any."""
+
+EXTRA = ("experiment_", "ica_")
 
 LATENT = 4
 HIDDEN = 16
@@ -251,7 +253,7 @@ class Lens:
     def fit(cls, train: Sequences, *, by_experiment: bool, like: Cleaner | None = None) -> Lens:
         """Fit on the member's own training cells."""
         course = Course.fit(train, by_experiment=by_experiment)
-        names = [*USE, *(name for name in train.names if name.startswith("ica_"))]
+        names = [*USE, *(name for name in train.names if name.startswith(EXTRA))]
         spread = float((train.y - course.at(train))[train.scored].std())
         return cls(
             course,

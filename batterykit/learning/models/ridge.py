@@ -26,19 +26,17 @@ Choice = tuple[str, float]
 class Ridge(Model):
     """The departure is linear in each input and in each input times the square root of throughput.
 
-    The second lets a difference between cells grow as they age. There is no intercept: under a
-    strong penalty the prediction is the mean course. Penalty and set of inputs are chosen on the
-    inner folds by squared error: the physical few, or all where there are at least as many training
-    cells as inputs (rows of one cell are too alike to count as more).
+    The second lets a difference between cells grow as they age. Where there are several experiments
+    each has further weights of its own. There is no intercept: under a
+    strong penalty the prediction is the mean course. Penalty and set of inputs (see `_groups`) are
+    chosen on the inner folds by squared error.
     """
 
     name = "ridge"
 
     def _fit(self, train: Sequences, valid: Sequence[Fold], listen: Listen) -> None:
         by_experiment = averages_by_experiment(train, valid)
-        groups: dict[str, Sequence[str]] = {"physics": PHYSICS}
-        if len(train.cells) >= len(train.names):
-            groups["all"] = train.names
+        groups = _groups(train)
         errors: dict[Choice, list[np.ndarray]] = {}
         for fold in valid:
             inner, test = train.take(fold.train), train.take(fold.test)
@@ -79,12 +77,29 @@ class Ridge(Model):
         return np.asarray(course.at(data) + departure)
 
 
+def _groups(train: Sequences) -> dict[str, list[str]]:
+    """Return the sets of inputs to choose from.
+
+    The physical few; with the ICA peaks, if there are any; all, where there are at least as many
+    training cells as inputs (rows of one cell are too alike to count as more).
+    """
+    groups = {"physics": list(PHYSICS)}
+    peaks = [name for name in train.names if name.startswith("ica_")]
+    if peaks:
+        groups["physics and ICA"] = [*PHYSICS, *peaks]
+    if len(train.cells) >= len(train.names):
+        groups["all"] = list(train.names)
+    return groups
+
+
 def _rows(data: Sequences, course: Course, cleaner: Cleaner) -> np.ndarray:
     """Return the regressors, (cell, step, term)."""
     levels = cleaner.clean(data)
     off = departures(data, course.at(data)) * 100
     off = np.broadcast_to(off[:, None, :], (*levels.shape[:2], off.shape[-1]))
     terms = np.concatenate([levels, off], axis=-1)
+    own = [data.column(name)[:, :, None] for name in data.names if name.startswith("experiment_")]
+    terms = np.concatenate([terms, *(np.nan_to_num(terms * one) for one in own)], axis=-1)
     far = np.nan_to_num(data.column("sqrt_throughput")) / np.sqrt(max(course.grids["all"][-1], 1.0))
     return np.concatenate([terms, terms * far[:, :, None]], axis=-1)
 
