@@ -52,14 +52,16 @@ def ingest(
     `batterykit ingest --expt all --json`
     """
     from batterykit.config import load_settings
+    from batterykit.datasets.ingest import choose
     from batterykit.datasets.ingest import ingest as run
     from batterykit.store import Store
 
     console = Console(json=json, quiet=quiet)
     settings = load_settings(store=store, data=source)
     numbers = _experiments(expt or ["all"])
-    track = console.track
-    report = run(Store.open_or_create(settings.store), settings.data, numbers, track=track)
+    choose(settings.data, numbers)  # before a store is made for nothing
+    opened = Store.open_or_create(settings.store)
+    report = run(opened, settings.data, numbers, track=console.track)
     _show(console, report, settings.store)
     console.result({"command": "ingest", "store": settings.store, **report.as_dict()})
 

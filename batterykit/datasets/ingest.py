@@ -8,7 +8,9 @@ nothing else, and what has vanished from the source stays in the store. Both are
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 # Raised when reading or checking changes what is stored for the same bytes: every file is then
 # read again.
 READER_VERSION = 1
-THREADS = 2
+THREADS = max(2, min(4, os.cpu_count() or 1))  # more of them wait for the interpreter lock
 PROGRESS_BYTES = 200_000_000  # known files are hashed at 1 GB/s: less than this needs no bar
 AHEAD_BYTES = 500_000_000  # a node with more is not read while the one before is being written
 COMMAND = "ingest"
@@ -184,7 +186,7 @@ def ingest(
         The store cannot be written.
     """
     report, founds = Report(), []
-    for experiment, folder in _chosen(source, experiments).items():
+    for experiment, folder in choose(source, experiments).items():
         found = lgm50t.find_files(experiment, folder)
         _check_not_empty(found)
         founds.append(found)
@@ -222,7 +224,14 @@ def _check_not_empty(found: lgm50t.Found) -> None:
         )
 
 
-def _chosen(source: Path, experiments: Iterable[int] | None) -> dict[int, Path]:
+def choose(source: Path, experiments: Iterable[int] | None) -> dict[int, Path]:
+    """Return the folders of the experiments asked for, in order; of all that are there for None.
+
+    Raises
+    ------
+    InputError
+        The folder or an experiment is not there.
+    """
     folders = lgm50t.find_experiments(source)
     if experiments is None:
         return folders
@@ -273,7 +282,12 @@ class _Run:
         self, founds: Iterable[lgm50t.Found]
     ) -> Iterator[tuple[int, NodeReport, list[InputError]]]:
         """Bring node after node up to date; yield experiment, report and errors of each."""
-        todo = [(found, kind) for found in founds for kind in found.files if found.files[kind]]
+        todo = [
+            (found, kind)
+            for found in founds
+            for kind, files in found.files.items()
+            if files or _attrs(self.store, lgm50t.node_of(found.experiment, kind))
+        ]
         sizes = [_size(found.files[kind]) for found, kind in todo]
         job: _Job | None = None
         for index, (found, kind) in enumerate(todo):
@@ -416,7 +430,11 @@ def _known(attrs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _size(files: Iterable[SourceFile]) -> int:
-    return sum(file.path.stat().st_size for file in files)
+    size = 0
+    for file in files:
+        with contextlib.suppress(OSError):  # whoever reads the file will say why
+            size += file.path.stat().st_size
+    return size
 
 
 def _compare(node: str, loaded: Sequence[_Loaded], before: Mapping[str, str]) -> NodeReport:

@@ -331,8 +331,8 @@ def find_files(experiment: int, folder: Path) -> Found:
     Raises
     ------
     InputError
-        Two files describe the same thing, or a file lies in another experiment's or another
-        cell's folder.
+        Two files describe the same thing, a file lies in another experiment's or another cell's
+        folder, or its name gives the cell another temperature than the record's.
     """
     found = Found(experiment, folder)
     for kind, parts in _FOLDERS.items():
@@ -430,6 +430,14 @@ def _check_place(file: SourceFile, experiment: int) -> None:
         raise InputError(
             f"a file of experiment {file.experiment} in the folder of experiment {experiment}",
             fix="move it to its own experiment's folder, or rename it if its name is wrong",
+            file=file.path,
+        )
+    chamber = CHAMBER_DEGC.get(file.cell, file.temperature)
+    if file.kind == "summary" and file.temperature != chamber:
+        raise InputError(
+            f"the name says {file.temperature:g} degC, but cell {file.letter} of experiment "
+            f"{experiment} was aged at {chamber:g} degC",
+            fix="rename the file, or download it again",
             file=file.path,
         )
     folder = _CELL_FOLDER.match(file.path.parent.name)

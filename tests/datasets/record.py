@@ -84,7 +84,8 @@ def write(path: Path, lines: Sequence[str], encoding: str = "utf-8") -> Path:
     return path
 
 
-def summary_path(root: Path, letter: str = "A", temperature: int = 10) -> Path:
+def summary_path(root: Path, letter: str = "A") -> Path:
+    temperature = 10 if letter in "ABC" else 25 if letter in "DE" else 40
     name = f"Expt 5 - cell {letter} ({temperature}degC) - Processed Data.csv"
     return root / EXPT / "Summary Data" / "Performance Summary" / name
 

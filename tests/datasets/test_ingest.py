@@ -255,6 +255,19 @@ def test_what_has_vanished_from_the_source_stays_in_the_store(source: Path, stor
     assert_unchanged(store, before)
 
 
+def test_a_kind_of_file_that_has_vanished_altogether_stays_in_the_store(
+    source: Path, store: Store
+) -> None:
+    ingest(store, source)
+    before = contents(store)
+    for letter in "AB":
+        sets_path(source, letter).unlink()
+    report = ingest(store, source)
+    nodes = {node.node: node for node in report.experiments[0].nodes}
+    assert nodes["raw/expt5/sets"].kept == ["E5-A", "E5-B"]
+    assert_unchanged(store, before)
+
+
 def test_files_are_read_again_when_the_way_of_reading_has_changed(
     source: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +351,14 @@ def test_all_bad_files_are_named_at_once(source: Path, store: Store) -> None:
     for path in (curve_path(source, "A", 1), summary_path(source, "B"), sets_path(source)):
         assert str(path) in text
     assert len(json.loads(json.dumps(caught.value.as_dict()))["errors"]) == 3
+
+
+def test_a_file_that_cannot_be_opened_is_an_error(source: Path, store: Store) -> None:
+    curve_path(source, "A", 1).unlink()
+    curve_path(source, "A", 1).symlink_to(source / "gone.csv")
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        ingest(store, source)
+    assert caught.value.file == str(curve_path(source, "A", 1))
 
 
 def test_an_experiment_that_is_not_there_is_named(source: Path, store: Store) -> None:

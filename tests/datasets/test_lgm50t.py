@@ -92,11 +92,18 @@ def test_two_files_for_one_cell_are_an_error_that_names_both(tmp_path: Path, cop
         found(tmp_path)
 
 
-def test_two_temperatures_for_one_cell_are_two_files_for_one_cell(tmp_path: Path) -> None:
-    write(summary_path(tmp_path, "A", 10), summary_lines())
-    write(summary_path(tmp_path, "A", 25), summary_lines())
-    with pytest.raises(InputError, match="two files for E5-A"):
+def test_another_temperature_than_the_cell_was_aged_at_is_an_error(tmp_path: Path) -> None:
+    path = summary_path(tmp_path)
+    write(path.with_name(path.name.replace("10degC", "25degC")), summary_lines())
+    with pytest.raises(InputError, match=r"says 25 degC, but cell A .* was aged at 10 degC"):
         found(tmp_path)
+
+
+def test_a_cell_that_the_record_does_not_know_is_welcome(tmp_path: Path) -> None:
+    path = summary_path(tmp_path)
+    write(path.with_name("Expt 5 - cell Z (33.5degC) - Processed Data.csv"), summary_lines())
+    assert identities(tmp_path, "summary") == ["E5-Z"]
+    assert found(tmp_path).files["summary"][0].temperature == 33.5
 
 
 def test_two_folders_for_one_experiment_are_an_error(tmp_path: Path) -> None:
