@@ -13,7 +13,7 @@ from typing import Any
 import xarray as xr
 
 from batterykit.datasets import checks, reader
-from batterykit.datasets.lgm50t import COMPARED, CURVE_KINDS, SourceFile
+from batterykit.datasets.lgm50t import COMPARED, CURVE_KINDS, N_RPT, SourceFile
 from batterykit.datasets.parts import (
     Part,
     join_padded,
@@ -129,13 +129,21 @@ def join(kind: str, parts: Iterable[Part], capacities: Capacities) -> xr.Dataset
 
 
 def flagged(kind: str, dataset: xr.Dataset) -> dict[str, list[str]]:
-    """Return for each flag that occurs what has it: `E5-A RPT3`, or a curve's identity."""
+    """Return for each flag that occurs what has it: `E5-A RPT3`, or a curve's identity.
+
+    Besides the flags of `checks`, `fewer_rpts_than_record` names the cells with fewer check-ups
+    than the record has.
+    """
     found: dict[str, list[str]] = {}
     if kind == "summary":
         for cell, row in zip(dataset["cell"].values, dataset["quality_flag"].values, strict=True):
             for rpt, value in enumerate(row.tolist()):
                 for name in checks.names_of(checks.SUMMARY_FLAGS, value):
                     found.setdefault(name, []).append(f"{cell} RPT{rpt}")
+        for cell, count in zip(dataset["cell"].values, dataset["n_rpt"].values, strict=True):
+            if count < N_RPT.get(str(cell), 0):  # perhaps the file is cut off at a line's end
+                text = f"{cell} ({count} of {N_RPT[str(cell)]})"
+                found.setdefault("fewer_rpts_than_record", []).append(text)
     elif kind in CURVE_KINDS:
         columns = [dataset[name].values.tolist() for name in _CURVE_KEYS]
         flags = dataset["quality_flag"].values.tolist()

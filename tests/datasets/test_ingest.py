@@ -140,6 +140,12 @@ def test_flags_are_counted_and_kept(source: Path, store: Store) -> None:
     assert flag.attrs["flag_masks"][4] == 16
 
 
+def test_a_summary_that_ends_early_is_flagged(source: Path, store: Store) -> None:
+    report = ingest(store, source)
+    flags = report.experiments[0].nodes[0].flags
+    assert flags == {"fewer_rpts_than_record": ["E5-A (4 of 16)", "E5-B (4 of 16)"]}
+
+
 def test_a_part_of_the_record_is_enough_and_the_rest_is_listed(
     tmp_path: Path, store: Store
 ) -> None:

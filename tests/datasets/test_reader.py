@@ -241,6 +241,17 @@ def test_a_file_cut_off_in_its_last_line_is_an_error(
     assert error.column
 
 
+@given(cut=st.integers(1, 2000), read=st.sampled_from([read_summary, read_curve]))
+def test_a_file_cut_off_anywhere_but_at_the_end_of_a_line_is_an_error(
+    cut: int, read: Callable[[Path, bytes], object]
+) -> None:
+    content = data(summary_lines(4) if read is read_summary else curve_lines())[:-cut]
+    if content.endswith(b"\n") and content.count(b"\n") > 1:
+        read(PATH, content)
+    else:
+        error_of(read, content)
+
+
 @pytest.mark.parametrize("read", [read_summary, read_curve])
 def test_a_last_line_that_lacks_values_is_cut_off_even_if_it_ends(
     read: Callable[[Path, bytes], object],
