@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from batterykit.errors import UsageError
 
@@ -15,8 +14,12 @@ CONFIG_FILE = Path("batterykit.toml")
 ENVIRONMENT_PREFIX = "BATTERYKIT_"
 
 
-class Settings(BaseModel):
+@dataclass(frozen=True)
+class Settings:
     """Places that every command needs.
+
+    Not a pydantic model: every command reads its settings, and pydantic's import would be a
+    quarter of a run that finds nothing to do.
 
     Attributes
     ----------
@@ -27,8 +30,6 @@ class Settings(BaseModel):
     runs
         The folder that holds one folder per training run.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: Path = Path("batterykit.zarr")
     data: Path = Path("Raw Data")
@@ -60,25 +61,17 @@ def load_settings(
         The config file is not TOML, or holds a name that does not exist.
     """
     options = {"store": store, "data": data, "runs": runs}
-    values: dict[str, object] = dict(_from_file(config_file))
-    for name in options:
+    values = _from_file(config_file)
+    for name, option in options.items():
         variable = environment.get(ENVIRONMENT_PREFIX + name.upper())
-        if variable:
-            values[name] = variable
-    values.update({name: value for name, value in options.items() if value is not None})
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"setting '{name}': {first['msg']}",
-            fix=f"the settings are {', '.join(Settings.model_fields)}, each a path",
-            file=config_file if config_file.exists() else None,
-        ) from error
+        if option is not None:
+            values[name] = option
+        elif variable:
+            values[name] = Path(variable)
+    return Settings(**values)
 
 
-def _from_file(path: Path) -> dict[str, object]:
+def _from_file(path: Path) -> dict[str, Path]:
     if not path.exists():
         return {}
     try:
@@ -87,7 +80,12 @@ def _from_file(path: Path) -> dict[str, object]:
         raise UsageError(
             f"not a TOML file ({error})", fix='write lines like store = "my.zarr"', file=path
         ) from error
-    return {
-        name: path.parent / value if isinstance(value, str) else value
-        for name, value in values.items()
-    }
+    known = [field.name for field in fields(Settings)]
+    for name, value in values.items():
+        if name not in known or not isinstance(value, str):
+            raise UsageError(
+                f"'{name} = {value!r}' is no setting",
+                fix=f"the settings are {', '.join(known)}, each a path in quotes",
+                file=path,
+            )
+    return {name: path.parent / value for name, value in values.items()}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json as json_module
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import typer
+
 from batterykit.errors import BatterykitError
 from batterykit.progress import Track
 
 T = TypeVar("T")
+
+FILE_WIDTH = 200  # columns of a table that goes to a file or a pipe
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Console:
     def say(self, message: str) -> None:
         """Show a message on stderr, unless quiet or `--json`."""
         if not (self.quiet or self.json):
-            _stderr().print(message, highlight=False, markup=False, soft_wrap=True)
+            _to_stderr(message)
 
     def show(self, line: str) -> None:
         """Print a line of the result on stdout, unless `--json`."""
@@ -42,9 +47,7 @@ class Console:
 
     def warn(self, message: str) -> None:
         """Show a warning on stderr, always."""
-        _stderr().print(
-            f"Warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True
-        )
+        _to_stderr(f"Warning: {message}", colour="yellow")
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Show a table on stdout, unless `--json`. Cells that hold numbers are right-aligned."""
@@ -55,22 +58,47 @@ class Console:
         from rich.text import Text
 
         texts = [[str(value) for value in row] for row in rows]
-        table = Table(title=Text(title), title_justify="left", title_style="bold", box=None)
+        table = Table(box=None, pad_edge=False)
         for index, column in enumerate(columns):
             numeric = bool(texts) and all(_is_number(row[index]) for row in texts)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in texts:
             table.add_row(*(Text(value) for value in row))
-        width = None if sys.stdout.isatty() else 200
-        RichConsole(width=width).print(table)
+        console = RichConsole(width=None if sys.stdout.isatty() else FILE_WIDTH)
+        console.print(Text(title, style="bold"), soft_wrap=True)
+        console.print(table)
 
     def track(
         self, iterable: Iterable[T], description: str, total: int | None = None
     ) -> Iterator[T]:
         """Yield the items of `iterable` behind a progress bar on stderr."""
+        return self._bar(iterable, description, total, [])
+
+    def meter(self) -> tuple[Track, Callable[[str], None]]:
+        """Return a `track`, and a function that shows a short text beside its bar."""
+        listeners: list[Callable[[str], None]] = []
+
+        def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+            return self._bar(iterable, description, total, listeners)
+
+        def listen(text: str) -> None:
+            for listener in listeners:
+                listener(text)
+
+        return track, listen
+
+    def _bar(
+        self,
+        iterable: Iterable[T],
+        description: str,
+        total: int | None,
+        listeners: list[Callable[[str], None]],
+    ) -> Iterator[T]:
+        """Yield the items; while it does, `listeners` holds what writes beside the bar."""
         if self.quiet or self.json:
             yield from iterable
             return
+        from rich.console import Console as RichConsole
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -86,47 +114,19 @@ class Console:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}"),
         )
         if total is None and isinstance(iterable, Sequence):
             total = len(iterable)
-        with Progress(*columns, console=_stderr()) as progress:
-            yield from progress.track(iterable, total=total, description=description)
-
-    def meter(self) -> tuple[Track, Callable[[str], None]]:
-        """Return a `track`, and a function that shows a short text beside its bar."""
-        shown: list[tuple[Any, Any]] = []
-
-        def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-            if self.quiet or self.json:
-                yield from iterable
-                return
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-            )
-
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[now]}"),
-            )
-            with Progress(*columns, console=_stderr()) as progress:
-                shown.append((progress, progress.add_task(description, total=total, now="")))
+        with Progress(*columns, console=RichConsole(stderr=True)) as progress:
+            task = progress.add_task(description, total=total, now="")
+            listeners.append(lambda text: progress.update(task, now=text))
+            try:
                 for item in iterable:
                     yield item
-                    progress.advance(shown[-1][1])
-                shown.pop()
-
-        def listen(text: str) -> None:
-            for progress, task in shown:
-                progress.update(task, now=text)
-
-        return track, listen
+                    progress.advance(task)
+            finally:
+                listeners.pop()
 
     def result(self, payload: Mapping[str, Any]) -> None:
         """Print the machine-readable result on stdout, with `--json` only."""
@@ -136,16 +136,14 @@ class Console:
 
     def fail(self, error: BatterykitError) -> None:
         """Show an error on stderr; with `--json` also as an object on stdout."""
-        _stderr().print(
-            f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True
-        )
+        _to_stderr(f"Error: {error}", colour="red")
         self.result({"error": error.as_dict()})
 
 
-def _stderr() -> Any:  # noqa: ANN401 - rich is imported only when something is shown
-    from rich.console import Console as RichConsole
-
-    return RichConsole(stderr=True)
+def _to_stderr(text: str, colour: str | None = None) -> None:
+    # not by rich: its import is a tenth of a run that only has to say that nothing changed
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    typer.secho(text, fg=colour, err=True, color=coloured)
 
 
 def _is_number(text: str) -> bool:
