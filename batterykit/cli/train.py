@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -88,6 +89,7 @@ def train(
         context=context,
         seed=seed,
         device=device,
+        jobs=min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 4),
         track=track,
         listen=listen,
     )

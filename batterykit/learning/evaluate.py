@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +73,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     folder: Path | None = None,
+    jobs: int = 1,
     track: Track = no_track,
     listen: Listen = no_listener,
 ) -> Evaluation:
@@ -86,31 +91,74 @@ def evaluate(
         Of the model.
     folder
         Where to save the fitted models, one folder a fold; None saves nothing.
+    jobs
+        Processes for the folds of a slow model; the numbers do not depend on it. More than one
+        needs a main module that can be imported (`if __name__ == "__main__":`).
     track, listen
-        Progress by fold, and live numbers inside one.
+        Progress by fold, and live numbers beside it.
     """
-    kind = model_class(model)
     names = dict.fromkeys([model, *REFERENCES])
     shape = (len(folds), *data.mask.shape)
     result = Evaluation(
         model, split, seed, data, list(folds), {name: np.full(shape, np.nan) for name in names}
     )
-    for number, fold in enumerate(track(folds, f"{model}, {split} folds", len(folds))):
-        train, test = data.take(fold.train), data.take(fold.test).hidden()
-        inner = inner_folds(train, split)
-        for name in names:
-            if name != model:
-                reference = model_class(name)().fit(train, inner)
-                result.predicted[name][number, fold.test] = reference.predict(test)
-        began = time.perf_counter()
-        fitted = kind(seed, device).fit(train, inner, listen)
-        result.predicted[model][number, fold.test] = fitted.predict(test)
-        result.seconds.append(time.perf_counter() - began)
-        result.choices.append(fitted.choices)
-        result.history += [{"fold": fold.name, **entry} for entry in fitted.history]
-        if folder is not None:
-            fitted.save(folder / fold.name)
+    one = partial(
+        _one_fold, data, split=split, model=model, seed=seed, device=device, folder=folder
+    )
+    jobs = min(jobs, len(folds)) if model_class(model).slow else 1
+    with ExitStack() as stack:
+        if jobs > 1:
+            pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+            tested: Iterable[_Tested] = stack.enter_context(pool).map(one, folds)
+        else:
+            tested = map(partial(one, listen=listen), folds)
+        for number, found in enumerate(track(tested, f"{model}, {split} folds", len(folds))):
+            fold = folds[number]
+            for name, predicted in found.predicted.items():
+                result.predicted[name][number, fold.test] = predicted
+            result.choices.append(found.choices)
+            result.history += [{"fold": fold.name, **entry} for entry in found.history]
+            result.seconds.append(found.seconds)
+            if "inner_mae" in found.choices:
+                listen(f"{fold.name}: inner MAE {100 * found.choices['inner_mae']:.2f} pp")
     return result
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """What one fold gave: predictions (cell, step) of its tested cells by model, and how."""
+
+    predicted: dict[str, np.ndarray]
+    choices: dict[str, Any]
+    history: list[dict[str, Any]]
+    seconds: float
+
+
+def _one_fold(
+    data: Sequences,
+    fold: Fold,
+    *,
+    split: str,
+    model: str,
+    seed: int,
+    device: str,
+    folder: Path | None,
+    listen: Listen = no_listener,
+) -> _Tested:
+    train, test = data.take(fold.train), data.take(fold.test).hidden()
+    inner = inner_folds(train, split)
+    predicted = {
+        name: model_class(name)().fit(train, inner).predict(test)
+        for name in REFERENCES
+        if name != model
+    }
+    began = time.perf_counter()
+    fitted = model_class(model)(seed, device).fit(train, inner, listen)
+    predicted[model] = fitted.predict(test)
+    seconds = time.perf_counter() - began
+    if folder is not None:
+        fitted.save(folder / fold.name)
+    return _Tested(predicted, fitted.choices, fitted.history, seconds)
 
 
 def report(evaluation: Evaluation) -> dict[str, Any]:

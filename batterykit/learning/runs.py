@@ -70,6 +70,7 @@ def train(
     context: int = DEFAULT_CONTEXT,
     seed: int = 0,
     device: str = "auto",
+    jobs: int = 1,
     track: Track = no_track,
     listen: Listen = no_listener,
 ) -> tuple[Run, xr.Dataset]:
@@ -83,8 +84,8 @@ def train(
         The folder of run folders.
     model, split, task, target, experiments, context, seed, device
         See `models.REGISTRY`, `splits.SPLITS`, `tasks.load_task`, `models.base.Model`.
-    track, listen
-        Progress, and live numbers beside it.
+    jobs, track, listen
+        See `evaluate`.
 
     Raises
     ------
@@ -111,6 +112,7 @@ def train(
             seed=seed,
             device=device,
             folder=staged / "models",
+            jobs=jobs,
             track=track,
             listen=listen,
         )

@@ -25,9 +25,19 @@ TARGETS = {"soh": 1.0, "lli": 0.0, "lam_pe": 0.0, "lam_ne": 0.0}
 """Each target with its value at RPT0, which holds by definition and is therefore never scored."""
 
 DEFAULT_CONTEXT = 3
+MILDEST_TEMPERATURE = 25.0
+"""[degC] where lithium-ion cells age slowest; Waldmann et al., J. Power Sources 262 (2014) 129."""
+
 
 PROXY = re.compile(r"capacity|charge_c\d|soh|lli|lam_|_area|offset|_lo$|_hi$|gr_frac|ocv_fit")
 """Names of quantities that are the target, or follow from the capacity measured at the check-up."""
+
+LAWS = {
+    "arrhenius": ("warmth", "coldness", "resistance_growth"),
+    "parabola": ("temperature_cell", "temperature_squared", "resistance_growth"),
+}
+"""The few inputs that say how a cell ages apart from how far it has gone, by rival laws of
+temperature; the inner folds of each fit choose between them."""
 
 MEASURED = (
     "charge_throughput",
@@ -330,7 +340,7 @@ def inputs(summary: xr.Dataset, sequence: xr.Dataset) -> Columns:
 
     Besides `MEASURED`: square roots of throughput and days (diffusion-limited ageing is linear in
     them); the mean Arrhenius factor of use, and its inverse (SEI grows faster when warm, lithium
-    plates more when cold: Waldmann et al., J. Power Sources 262 (2014) 129); the mean voltage of
+    plates more when cold); the squared distance from the mildest temperature; the mean voltage of
     use; the growth of the resistance since the cell's first measurement (its level says more about
     contacts than about ageing); the temperature of the last ageing set.
     """
@@ -348,6 +358,10 @@ def inputs(summary: xr.Dataset, sequence: xr.Dataset) -> Columns:
         "sqrt_days": (np.sqrt(days), "d^0.5"),
         "warmth": (warmth, "1"),
         "coldness": (1 / warmth, "1"),
+        "temperature_squared": (
+            (columns["temperature_cell"][0] - MILDEST_TEMPERATURE) ** 2,
+            "degC^2",
+        ),
         "mean_voltage": (energy / used, "V"),
         "resistance_growth": (resistance / _first_known(resistance) - 1, "1"),
         "interval_temperature": (

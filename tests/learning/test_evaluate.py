@@ -61,6 +61,15 @@ def test_poisoned_inputs_of_the_tested_cells_change_nothing_that_was_learned() -
     assert clean.choices == dirty.choices
 
 
+def test_folds_in_two_processes_give_the_numbers_of_one() -> None:
+    data = sequences(made_raw(cells=3, rpts=3))
+    folds = outer_folds(data, "loco")
+    one, two = (evaluate(data, folds, "loco", "ode", jobs=jobs) for jobs in (1, 2))
+    np.testing.assert_array_equal(one.flat("ode"), two.flat("ode"))
+    assert one.choices == two.choices
+    assert one.history == two.history
+
+
 def test_all_groups_of_the_report_add_up_to_the_whole() -> None:
     data = sequences(made_raw(cells=7, rpts=6, ragged=True))
     result = run(data, "ridge")

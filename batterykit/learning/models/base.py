@@ -38,9 +38,15 @@ class Model(ABC):
         Of everything random.
     device
         `auto` (CUDA where there is one), `cpu` or `cuda`; only networks care.
+
+    Attributes
+    ----------
+    slow
+        Whether a fold takes so long that a process of its own pays.
     """
 
     name: ClassVar[str]
+    slow: ClassVar[bool] = False
 
     def __init__(self, seed: int = 0, device: str = "auto") -> None:
         self.seed = seed

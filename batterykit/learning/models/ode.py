@@ -6,8 +6,10 @@ With the check-up number tau as the common clock and piecewise-constant use u_i 
 
 dt_i is the cell's own step in the square root of its days (diffusion-limited SEI growth is linear
 in it), f a small network, c how far the cell's given check-ups lie from the mean course (0 in
-`estimate`). Every cell thus keeps its own grid while all are solved in one batch with fixed steps:
-a cell's prediction does not depend on its company, and check-up i sees u_1 ... u_i alone.
+`estimate`). u_i holds the inputs of one law of temperature (`tasks.LAWS`), throughput and the
+experiment; ICA peaks are left out, as 16 more inputs made it worse on the twin. Every cell keeps
+its own grid while all are solved in one batch with fixed steps: a cell's prediction does not depend
+on its company, and check-up i sees u_1 ... u_i alone.
 
 Source: R. T. Q. Chen et al., Neural Ordinary Differential Equations, NeurIPS 2018; solver
 torchdiffeq (fourth-order Runge-Kutta).
@@ -31,7 +33,7 @@ from batterykit.learning.design import Cleaner, Course, averages_by_experiment, 
 from batterykit.learning.losses import masked_huber
 from batterykit.learning.models.base import Listen, Model
 from batterykit.learning.splits import Fold
-from batterykit.learning.tasks import Sequences
+from batterykit.learning.tasks import LAWS, Sequences
 from batterykit.learning.trainer import (
     TrainOptions,
     choose_device,
@@ -41,11 +43,6 @@ from batterykit.learning.trainer import (
 )
 
 WEIGHTS_FILE = "weights.safetensors"
-USE = ("warmth", "coldness", "resistance_growth", "sqrt_throughput")
-"""Inputs that drive the state, besides those of `EXTRA` where there are any."""
-
-EXTRA = ("experiment_", "ica_")
-
 LATENT = 4
 HIDDEN = 16
 FINAL_MEMBERS = 4
@@ -109,13 +106,14 @@ class Dynamics(torch.nn.Module):
 
 
 class LatentOde(Model):
-    """The networks of one fold, their number of epochs and their weight chosen on the inner folds.
+    """The networks of one fold; law of temperature, epochs and trust are chosen on the inner folds.
 
-    The weight (0 to 1) is by how much the networks' departure from the mean course is believed: the
+    Trust (0 to 1) is by how much the networks' departure from the mean course is believed: the
     least-squares factor on inner validation cells.
     """
 
     name = "ode"
+    slow = True
     options = TrainOptions()
 
     def __init__(self, seed: int = 0, device: str = "auto") -> None:
@@ -124,11 +122,42 @@ class LatentOde(Model):
 
     def _fit(self, train: Sequences, valid: Sequence[Fold], listen: Listen) -> None:
         by_experiment = averages_by_experiment(train, valid)
+        least = np.inf
+        history: list[dict[str, Any]] = []
+        for law, inputs in LAWS.items():
+            names = [*inputs, "sqrt_throughput"]
+            names += [name for name in train.names if name.startswith("experiment_")]
+            trained = self._train(train, valid, names, by_experiment, listen)
+            history += [{"law": law, **entry} for entry in trained.history]
+            if trained.error < least:
+                least, best, chosen = trained.error, trained, law
+        self.history = history
+        self.dynamics = best.dynamics
+        self.state |= {
+            "lens": asdict(best.lens),
+            "trust": best.trust,
+            "choices": {
+                "law": chosen,
+                "epochs": best.epochs,
+                "trust": best.trust,
+                "by_experiment": by_experiment,
+                "inner_mae": best.error,
+            },
+        }
+
+    def _train(
+        self,
+        train: Sequences,
+        valid: Sequence[Fold],
+        names: Sequence[str],
+        by_experiment: bool,
+        listen: Listen,
+    ) -> Trained:
         everyone = np.arange(len(train.cells))
         members = [fold.train for fold in valid] + [everyone] * FINAL_MEMBERS
-        whole = Lens.fit(train, by_experiment=by_experiment)
+        whole = Lens.fit(train, names, by_experiment=by_experiment)
         lenses = [
-            Lens.fit(train.take(cells), by_experiment=by_experiment, like=whole.cleaner)
+            Lens.fit(train.take(cells), names, by_experiment=by_experiment, like=whole.cleaner)
             for cells in members
         ]
         device = choose_device(self.device)
@@ -157,7 +186,7 @@ class LatentOde(Model):
             def score() -> float:
                 return float(np.abs(departure() - answers)[held_out].mean())
 
-            epoch, self.history = train_members(
+            epochs, history = train_members(
                 list(dynamics.parameters()),
                 lambda: masked_huber(dynamics(*inputs) - wanted, fit_mask),
                 score,
@@ -167,18 +196,9 @@ class LatentOde(Model):
             found, true = departure()[held_out], answers[held_out]
         square = float(np.sum(found**2))
         trust = float(np.clip(np.sum(found * true) / square, 0, 1)) if square > 0 else 0.0
-        kept = dynamics.state_dict()
-        self.dynamics = _networks({name: value[len(valid) :].cpu() for name, value in kept.items()})
-        self.state |= {
-            "lens": asdict(lenses[-1]),
-            "trust": trust,
-            "choices": {
-                "epochs": epoch,
-                "trust": trust,
-                "by_experiment": by_experiment,
-                "inner_mae": float(np.abs(trust * found - true).mean()),
-            },
-        }
+        kept = {n: value[len(valid) :].cpu() for n, value in dynamics.state_dict().items()}
+        error = float(np.abs(trust * found - true).mean())
+        return Trained(_networks(kept), whole, epochs, trust, error, history)
 
     def _predict(self, data: Sequences) -> np.ndarray:
         assert self.dynamics is not None
@@ -250,10 +270,16 @@ class Lens:
     scale: float
 
     @classmethod
-    def fit(cls, train: Sequences, *, by_experiment: bool, like: Cleaner | None = None) -> Lens:
+    def fit(
+        cls,
+        train: Sequences,
+        names: Sequence[str],
+        *,
+        by_experiment: bool,
+        like: Cleaner | None = None,
+    ) -> Lens:
         """Fit on the member's own training cells."""
         course = Course.fit(train, by_experiment=by_experiment)
-        names = [*USE, *(name for name in train.names if name.startswith(EXTRA))]
         spread = float((train.y - course.at(train))[train.scored].std())
         return cls(
             course,
@@ -274,6 +300,18 @@ class Lens:
         """Return the lens of which `state` is `asdict`."""
         course, cleaner = Course(**state["course"]), Cleaner(**state["cleaner"])
         return cls(course, cleaner, state["clock"], state["scale"])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Networks on one set of inputs, and how they did on the inner validation cells (MAE [1])."""
+
+    dynamics: Dynamics
+    lens: Lens
+    epochs: int
+    trust: float
+    error: float
+    history: list[dict[str, Any]]
 
 
 def _stack(views: Sequence[View], device: torch.device) -> tuple[torch.Tensor, ...]:

@@ -10,14 +10,10 @@ import numpy as np
 from batterykit.learning.design import Cleaner, Course, averages_by_experiment, departures
 from batterykit.learning.models.base import Listen, Model
 from batterykit.learning.splits import Fold
-from batterykit.learning.tasks import Sequences
+from batterykit.learning.tasks import LAWS, Sequences
 
 ALPHAS = tuple(float(value) for value in np.logspace(-1.5, 3, 10))
 """Strength of the penalty per training row, on standardised inputs."""
-
-PHYSICS = ("warmth", "coldness", "resistance_growth")
-"""The few inputs that say how a cell ages apart from how far it has gone."""
-
 
 Choice = tuple[str, float]
 """Set of inputs and penalty."""
@@ -80,13 +76,13 @@ class Ridge(Model):
 def _groups(train: Sequences) -> dict[str, list[str]]:
     """Return the sets of inputs to choose from.
 
-    The physical few; with the ICA peaks, if there are any; all, where there are at least as many
-    training cells as inputs (rows of one cell are too alike to count as more).
+    Those of each law; the same with the ICA peaks, if there are any; all, where there are at least
+    as many training cells as inputs (rows of one cell are too alike to count as more).
     """
-    groups = {"physics": list(PHYSICS)}
+    groups = {name: list(inputs) for name, inputs in LAWS.items()}
     peaks = [name for name in train.names if name.startswith("ica_")]
     if peaks:
-        groups["physics and ICA"] = [*PHYSICS, *peaks]
+        groups |= {f"{name} and ICA": [*inputs, *peaks] for name, inputs in LAWS.items()}
     if len(train.cells) >= len(train.names):
         groups["all"] = list(train.names)
     return groups
