@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batterykit.cli.console import Console
-from batterykit.cli.options import JsonOption, QuietOption
+from batterykit.cli.options import JsonOption, QuietOption, processes
 
 if TYPE_CHECKING:
     from batterykit.learning.runs import Run
@@ -63,7 +63,15 @@ def demo(
     console.say("4/4 Train: each cell predicted by models that have not seen it")
     track, listen = console.meter()
     trained = [
-        train(store, out / "runs", model=model, seed=seed, track=track, listen=listen)
+        train(
+            store,
+            out / "runs",
+            model=model,
+            seed=seed,
+            jobs=processes(),
+            track=track,
+            listen=listen,
+        )
         for model in MODELS
     ]
 

@@ -52,11 +52,11 @@ def summary(
 ) -> None:
     """Make the summary features: throughput, days, temperature, resistance, Arrhenius terms.
 
-    Examples:
+    **Examples**
 
-        batterykit features summary
+    `batterykit features summary`
 
-        batterykit features summary --activation-energy 50000 --force
+    `batterykit features summary --activation-energy 50000 --force`
     """
     console = Console(json=json, quiet=quiet)
     given = {
@@ -92,11 +92,11 @@ def sequence(
 ) -> None:
     """Make the sequences: each cell's ageing on its own time grid, in days or Ah.
 
-    Examples:
+    **Examples**
 
-        batterykit features sequence
+    `batterykit features sequence`
 
-        batterykit features sequence --clock throughput
+    `batterykit features sequence --clock throughput`
     """
     console = Console(json=json, quiet=quiet)
     opened, built = _refresh(console, store, "sequence", {"clock": clock}, force)
@@ -177,11 +177,11 @@ def ica(
 ) -> None:
     """Make dQ/dV of the voltage curves and its peaks, tracked over each cell's ageing.
 
-    Examples:
+    **Examples**
 
-        batterykit features ica
+    `batterykit features ica`
 
-        batterykit features ica --kind 0.5C --window 3.2 4.1 --kernel-width 0.01 --plot
+    `batterykit features ica --kind 0.5C --window 3.2 4.1 --kernel-width 0.01 --plot`
     """
     console = Console(json=json, quiet=quiet)
     given = {

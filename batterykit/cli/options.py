@@ -1,11 +1,21 @@
-"""Options that several commands share."""
+"""Options and defaults that several commands share."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+MOST_PROCESSES = 4  # each holds its own copy of torch
+
+
+def processes() -> int:
+    """Return how many processes a command may use: those it may run on, within reason."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return min(len(allowed) or os.cpu_count() or 1, MOST_PROCESSES)
+
 
 StoreOption = Annotated[
     Path | None,

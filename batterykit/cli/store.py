@@ -21,11 +21,11 @@ app = typer.Typer(
 def info(store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """List the datasets of the store: dimensions, variables, size on disk, fingerprint.
 
-    Examples:
+    **Examples**
 
-        batterykit store info
+    `batterykit store info`
 
-        batterykit store info --store my.zarr --json
+    `batterykit store info --store my.zarr --json`
     """
     from batterykit.config import load_settings
     from batterykit.store import Store
@@ -63,11 +63,11 @@ def log(
 ) -> None:
     """Show who wrote what and when, newest last.
 
-    Examples:
+    **Examples**
 
-        batterykit store log
+    `batterykit store log`
 
-        batterykit store log --last 3 --json
+    `batterykit store log --last 3 --json`
     """
     from batterykit.config import load_settings
     from batterykit.store import Store
@@ -90,9 +90,9 @@ def log(
 def verify(store: StoreOption = None, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Read every dataset and compare it with its schema and fingerprint; exit 1 if any differs.
 
-    Examples:
+    **Examples**
 
-        batterykit store verify
+    `batterykit store verify`
     """
     from batterykit.config import load_settings
     from batterykit.store import Store
@@ -148,13 +148,13 @@ def export(
 ) -> None:
     """Copy datasets out: everything into one NetCDF file, or tables as CSV or Parquet.
 
-    Examples:
+    **Examples**
 
-        batterykit store export --to all.nc
+    `batterykit store export --to all.nc`
 
-        batterykit store export raw/expt5/summary --to summary.csv
+    `batterykit store export raw/expt5/summary --to summary.csv`
 
-        batterykit store export raw/expt5 --to tables --format parquet
+    `batterykit store export raw/expt5 --to tables --format parquet`
     """
     from batterykit.config import load_settings
     from batterykit.store import Store

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from batterykit.cli.console import Console
-from batterykit.cli.options import JsonOption, QuietOption, RunsOption, StoreOption
+from batterykit.cli.options import (
+    JsonOption,
+    QuietOption,
+    RunsOption,
+    StoreOption,
+    processes,
+)
 
 if TYPE_CHECKING:
     from batterykit.learning.runs import Run
@@ -89,7 +94,7 @@ def train(
         context=context,
         seed=seed,
         device=device,
-        jobs=min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 4),
+        jobs=processes(),
         track=track,
         listen=listen,
     )

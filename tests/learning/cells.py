@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pytest
 import xarray as xr
 
+from batterykit.datasets.ingest import ingest
 from batterykit.features.sequence import sequence
 from batterykit.features.summary import summary
 from batterykit.learning.tasks import Sequences, build_sequences
 from batterykit.store import Store
 from batterykit.store.schema import schema_of
 
-RECORD = Path(os.environ.get("BATTERYKIT_DATA", "Raw Data"))
-REAL = RECORD / "Expt 2,2 - C-based Degradation 2" / "Summary Data" / "Performance Summary"
-needs_record = pytest.mark.skipif(
-    not REAL.is_dir(), reason="the record's experiment 2,2 is not in $BATTERYKIT_DATA"
-)
-COLUMNS = {
-    "ageing_cycles": ("Ageing Cycles", "1"),
-    "days_of_degradation": ("Days of degradation", "d"),
-    "age_set_temperature": ("Age set av. temperature [°C]", "degC"),
-    "charge_throughput": ("Charge Throughput [A h]", "Ah"),
-    "energy_throughput": ("Energy Throughput [W h]", "Wh"),
-    "resistance_0p1s": ("0.1s Resistance [Ohms]", "Ohm"),
-    "soh": ("SoH", "1"),
-    "lli": ("LLI", "1"),
-    "lam_pe": ("LAM PE", "1"),
-    "lam_ne": ("LAM NE_tot", "1"),
+UNITS = {
+    "ageing_cycles": "1",
+    "days_of_degradation": "d",
+    "age_set_temperature": "degC",
+    "charge_throughput": "Ah",
+    "energy_throughput": "Wh",
+    "resistance_0p1s": "Ohm",
+    "soh": "1",
+    "lli": "1",
+    "lam_pe": "1",
+    "lam_ne": "1",
 }
 
 
-def real_raw() -> xr.Dataset:
-    """Return the columns that learning needs of the six real cells of experiment 2."""
-    tables = {
-        path.name[len("Expt 2,2 - cell ")]: pd.read_csv(path) for path in sorted(REAL.glob("*.csv"))
-    }
-    return _raw(
-        {
-            name: np.stack([table[column].to_numpy(float) for table in tables.values()])
-            for name, (column, _) in COLUMNS.items()
-        },
-        experiment=[2] * 6,
-        letters=list(tables),
-        chamber=[10.0, 10, 25, 25, 40, 40],
-        n_rpt=[13] * 6,
-    )
+def real_raw(record: Path, folder: Path) -> xr.Dataset:
+    """Return the summary of the six real cells of experiment 2, ingested into `folder`."""
+    store = Store.open_or_create(folder / "real.zarr")
+    ingest(store, record, [2])
+    return store.read("raw/expt2/summary")
 
 
 def made_raw(
@@ -131,7 +114,7 @@ def _raw(
     rpts = next(iter(values.values())).shape[1]
     return xr.Dataset(
         {
-            name: (("cell", "rpt"), np.array(array, dtype=float), {"units": COLUMNS[name][1]})
+            name: (("cell", "rpt"), np.array(array, dtype=float), {"units": UNITS[name]})
             for name, array in values.items()
         },
         coords={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from batterykit.learning.models.ode import LatentOde
 from batterykit.learning.splits import outer_folds
 from batterykit.learning.tasks import Sequences
 from batterykit.learning.trainer import TrainOptions
-from tests.learning.cells import made_raw, needs_record, real_raw, sequences
+from tests.learning.cells import made_raw, real_raw, sequences
 
 MODELS = ("dummy", "persistence", "mean_trajectory", "ridge", "lgbm", "ode")
 
@@ -21,20 +22,22 @@ def run(data: Sequences, model: str, split: str = "loco"):  # noqa: ANN201
     return evaluate(data, outer_folds(data, split), split, model)
 
 
-@needs_record
-def test_the_dummy_and_the_mean_trajectory_have_the_published_errors_on_the_real_cells() -> None:
-    data = sequences(real_raw())
+def test_the_dummy_and_the_mean_trajectory_have_the_published_errors_on_the_real_cells(
+    real_record: Path, tmp_path: Path
+) -> None:
+    data = sequences(real_raw(real_record, tmp_path))
     metrics = report(run(data, "mean_trajectory"))
     assert metrics["overall"]["rows"] == 6 * 12
     assert 100 * metrics["reference_mae"]["dummy"] == pytest.approx(2.11, abs=0.005)
     assert 100 * metrics["overall"]["mae"] == pytest.approx(0.75, abs=0.005)
 
 
-@needs_record
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["estimate", "forecast"])
-def test_the_ode_gives_the_same_numbers_twice_on_the_real_cells(task: str) -> None:
-    data = sequences(real_raw(), task=task)
+def test_the_ode_gives_the_same_numbers_twice_on_the_real_cells(
+    task: str, real_record: Path, tmp_path: Path
+) -> None:
+    data = sequences(real_raw(real_record, tmp_path), task=task)
     first, again = run(data, "ode"), run(data, "ode")
     np.testing.assert_array_equal(first.flat("ode"), again.flat("ode"))
 
