@@ -28,6 +28,12 @@ DEFAULT_CONTEXT = 3
 MILDEST_TEMPERATURE = 25.0
 """[degC] where lithium-ion cells age slowest; Waldmann et al., J. Power Sources 262 (2014) 129."""
 
+ICA_COLUMNS = ("voltage", "height", "prominence")
+ICA_PEAKS = 4
+"""Peaks that every C/10 discharge of the LG M50T shows, fresh and aged."""
+
+FULL_WINDOW = (4, 5)
+"""Experiments that cycle from 0 to 100 % SoC; Kirkaldy et al., J. Power Sources 603 (2024)."""
 
 PROXY = re.compile(r"capacity|charge_c\d|soh|lli|lam_|_area|offset|_lo$|_hi$|gr_frac|ocv_fit")
 """Names of quantities that are the target, or follow from the capacity measured at the check-up."""
@@ -166,8 +172,8 @@ def build_sequences(
     context
         `forecast`: how many check-ups are given, RPT0 counted.
     ica
-        Feature set `features/ica` with a C/10 discharge of every check-up: peak voltages and
-        heights are used, areas are not. None leaves them out.
+        Feature set `features/ica` with a C/10 discharge of every check-up: voltages and heights
+        of the most prominent candidate peaks are used, areas are not. None leaves them out.
 
     Raises
     ------
@@ -189,9 +195,11 @@ def build_sequences(
     columns = inputs(summary, sequence)
     notes = []
     if ica is not None:
-        peaks = _ica_columns(ica, cells, mask)
-        columns |= peaks
-        notes.append(f"ICA peak voltages and heights of the C/10 discharge used: {len(peaks)}")
+        columns |= _ica_columns(ica, cells, mask)
+        notes.append(
+            f"ICA: voltages and heights of the {ICA_PEAKS} most prominent peaks of each C/10 "
+            "discharge, no areas"
+        )
     columns |= _experiment_columns(summary["experiment"].values, steps)
     refuse_proxies(columns)
 
@@ -212,6 +220,13 @@ def build_sequences(
         )
     else:
         notes.append(f"RPT0 is not scored: its {target} is {TARGETS[target]:g} by definition")
+    full = sorted(set(FULL_WINDOW) & set(summary["experiment"].values.tolist()))
+    if full:
+        told = "days that its cycles take" if task == "forecast" else "measured throughput"
+        notes.append(
+            f"experiment {' and '.join(map(str, full))} cycles the full window, so the {told} "
+            "tells something of the capacity"
+        )
     data = Sequences(
         task=task,
         target=target,
@@ -286,14 +301,17 @@ def load_task(
     wanted = [f"raw/expt{number}/summary" for number in sorted(set(experiments))] or held
     missing = [node.split("/")[1] for node in wanted if node not in held]
     if missing or not wanted:
-        here = ", ".join(node.split("/")[1] for node in held) or "no experiment"
+        here = ", ".join(node.split("/")[1] for node in held)
         raise UsageError(
-            f"{', '.join(missing) or 'nothing'} is not in the store, which has {here}",
+            f"{', '.join(missing)} is not in the store, which has {here}"
+            if here
+            else "the store holds no experiment",
             fix="run `batterykit ingest --expt N` first",
         )
     names = {kind: build(store, kind, track=track) for kind in ("summary", "sequence")}
     summary, sequence = (store.read(names[kind]).load() for kind in ("summary", "sequence"))
-    raw = [store.read(node)[[target, "n_rpt"]].load() for node in wanted]
+    raw = [store.read(node)[[target, "n_rpt", "content_hash"]].load() for node in wanted]
+    _check_distinct(raw)
     targets = xr.concat([part[target] for part in raw], dim="cell", join="outer")
     nodes = [*wanted, *names.values()]
     curves = _curve_check_ups(store, wanted)
@@ -312,7 +330,7 @@ def load_task(
         )
     else:
         nodes.append(build(store, "ica", track=track))
-        ica = store.read(nodes[-1])[["peak_voltage", "peak_height"]].load()
+        ica = store.read(nodes[-1])[[f"candidate_{name}" for name in ICA_COLUMNS]].load()
     data, more = build_sequences(summary, sequence, targets, task=task, context=context, ica=ica)
     prints = {node: str(store.attrs(node)["fingerprint"]) for node in nodes}
     return Loaded(data, notes + more, prints)
@@ -452,26 +470,31 @@ def _first_known(values: np.ndarray) -> np.ndarray:
 
 
 def _ica_columns(ica: xr.Dataset, cells: list[str], mask: np.ndarray) -> Columns:
-    """Return peak voltages and heights by check-up, from discharge curves."""
+    """Return voltages and heights of the most prominent peaks by check-up, from discharge curves.
+
+    The peaks are numbered by voltage within their own curve. The numbers that the feature set gives
+    them come from all cells and check-ups together: those that are held out or lie ahead too.
+    """
     place = {name: index for index, name in enumerate(cells)}
-    rpts = ica["rpt"].values
-    curves = [
-        (curve, place[str(cell)], rpts[curve])
-        for curve, cell in enumerate(ica["cell"].values)
-        if str(ica["direction"].values[curve]) == "discharge"
-        and str(cell) in place
-        and rpts[curve] < mask.shape[1]
-    ]
+    chosen = np.flatnonzero(
+        (ica["direction"].values == "discharge")
+        & [str(name) in place for name in ica["cell"].values]
+        & (ica["rpt"].values < mask.shape[1])
+    )
+    rows = [place[str(name)] for name in ica["cell"].values[chosen]]
+    steps = ica["rpt"].values[chosen]
+    prominence = np.nan_to_num(ica["candidate_prominence"].values[chosen], nan=-1.0)
+    most = np.argsort(-prominence, axis=1, kind="stable")[:, :ICA_PEAKS]
+    voltage = np.take_along_axis(ica["candidate_voltage"].values[chosen], most, axis=1)
+    by_voltage = np.take_along_axis(most, np.argsort(voltage, axis=1), axis=1)
     columns: Columns = {}
-    for name in ("peak_voltage", "peak_height"):
-        values = np.full((*mask.shape, ica.sizes["peak"]), np.nan)
-        source = ica[name].values
-        for curve, cell, rpt in curves:
-            values[cell, rpt] = source[curve]
-        for peak in range(ica.sizes["peak"]):
-            if np.isfinite(values[:, :, peak]).any():
-                unit = str(ica[name].attrs["units"])
-                columns[f"ica_{name}_{peak}"] = (values[:, :, peak], unit)
+    for name in ("voltage", "height"):
+        source = ica[f"candidate_{name}"]
+        found = np.take_along_axis(source.values[chosen], by_voltage, axis=1)
+        for peak in range(found.shape[1]):
+            values = np.full(mask.shape, np.nan)
+            values[rows, steps] = found[:, peak]
+            columns[f"ica_peak_{name}_{peak}"] = (values, str(source.attrs["units"]))
     return columns
 
 
@@ -484,6 +507,19 @@ def _experiment_columns(experiment: np.ndarray, steps: int) -> Columns:
         f"experiment_{number}": (_repeat((experiment == number).astype(float), steps), "1")
         for number in numbers
     }
+
+
+def _check_distinct(raw: Sequence[xr.Dataset]) -> None:
+    """Raise if two cells hold the same table: one would be trained on and the other tested."""
+    first: dict[str, str] = {}
+    for part in raw:
+        for cell, content in zip(part["cell"].values, part["content_hash"].values, strict=True):
+            twin = first.setdefault(str(content), str(cell))
+            if twin != str(cell):
+                raise InputError(
+                    f"cells {twin} and {cell} hold the same Performance Summary, value for value",
+                    fix="ingest the right file for one of them, or remove it",
+                )
 
 
 def _check_context(context: int, mask: np.ndarray, cells: list[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from batterykit.errors import InputError, UsageError
+from batterykit.features.ica import track_peaks
 from batterykit.features.sequence import sequence
 from batterykit.features.summary import summary
 from batterykit.learning.tasks import (
@@ -15,6 +16,7 @@ from batterykit.learning.tasks import (
     load_task,
     refuse_proxies,
 )
+from batterykit.store import Store
 from tests.learning.cells import made_raw, sequences, store_of
 
 MEASURED_LATER = (
@@ -137,29 +139,76 @@ def test_days_that_do_not_rise_are_refused() -> None:
         sequences(raw)
 
 
-def ica_of(raw: xr.Dataset) -> xr.Dataset:
-    """Two peaks per check-up of a C/10 discharge; the second is absent after RPT2."""
+def ica_of(raw: xr.Dataset, late: tuple[float, ...] = ()) -> xr.Dataset:
+    """Two peaks per check-up of a C/10 discharge, the second absent from RPT3 on.
+
+    `late` are further peaks of the first cell, from its RPT4 on, less prominent than any.
+    """
     places = [(c, r) for c, n in enumerate(raw["n_rpt"].values) for r in range(n)]
-    voltage = np.array([[3.5 + 0.01 * r, np.nan if r > 2 else 3.8] for _, r in places])
-    return xr.Dataset(
+    voltage = np.full((len(places), 8), np.nan)
+    prominence = np.full(voltage.shape, np.nan)
+    for row, (cell, rpt) in enumerate(places):
+        found = [3.5 + 0.01 * rpt] + [3.8] * (rpt < 3)
+        weight = [2.0] * len(found)
+        if cell == 0 and rpt >= 4:
+            found, weight = [*late, *found], [0.1] * len(late) + weight
+        voltage[row, : len(found)], prominence[row, : len(found)] = found, weight
+    analysed = xr.Dataset(
         {
-            "peak_voltage": (("curve", "peak"), voltage, {"units": "V"}),
-            "peak_height": (("curve", "peak"), 2 * voltage, {"units": "Ah/V"}),
+            "candidate_voltage": (("curve", "candidate"), voltage, {"units": "V"}),
+            "candidate_height": (("curve", "candidate"), 2 * voltage, {"units": "Ah/V"}),
+            "candidate_prominence": (("curve", "candidate"), prominence, {"units": "Ah/V"}),
+            "candidate_width": (("curve", "candidate"), 0 * voltage, {"units": "V"}),
+            "candidate_area": (("curve", "candidate"), 0 * voltage, {"units": "Ah"}),
         },
         coords={
             "cell": ("curve", raw["cell"].values[[c for c, _ in places]]),
             "rpt": ("curve", [r for _, r in places]),
             "direction": ("curve", np.array(["discharge"] * len(places), dtype=object)),
+            "protocol": ("curve", np.array(["0.1C"] * len(places), dtype=object)),
         },
     )
+    return track_peaks(analysed)
 
 
 def test_ica_peaks_enter_by_voltage_and_height_and_absent_ones_stay_unknown() -> None:
     raw = made_raw()
     data, notes = build_sequences(summary(raw), sequence(raw), raw["soh"], ica=ica_of(raw))
     np.testing.assert_allclose(data.column("ica_peak_voltage_0")[0], 3.5 + 0.01 * np.arange(6))
+    np.testing.assert_allclose(data.column("ica_peak_height_1")[:, :3], 2 * 3.8)
     assert np.isnan(data.column("ica_peak_height_1")[:, 3:]).all()
-    assert any("ICA peak voltages and heights" in note for note in notes)
+    assert any("4 most prominent peaks of each C/10 discharge, no areas" in n for n in notes)
+    refuse_proxies(data.names)
+
+
+def test_no_ica_input_moves_with_the_curves_of_another_cell_or_of_a_later_check_up() -> None:
+    raw = made_raw()
+    plain, other = (
+        build_sequences(summary(raw), sequence(raw), raw["soh"], ica=ica)[0]
+        for ica in (ica_of(raw), ica_of(raw, late=(3.2, 3.3)))
+    )
+    np.testing.assert_array_equal(plain.x[1:], other.x[1:])
+    np.testing.assert_array_equal(plain.x[0, :4], other.x[0, :4])
+
+
+def test_experiments_that_cycle_the_full_window_are_said_to_tell_of_the_capacity() -> None:
+    raw = made_raw(experiment=5)
+    _, notes = build_sequences(summary(raw), sequence(raw), raw["soh"])
+    assert any("experiment 5 cycles the full window" in note for note in notes)
+    raw = made_raw(experiment=2)
+    _, notes = build_sequences(summary(raw), sequence(raw), raw["soh"])
+    assert not any("full window" in note for note in notes)
+
+
+def test_one_cell_under_two_names_is_refused(tmp_path) -> None:  # noqa: ANN001
+    raw = made_raw().assign_coords(content_hash=("cell", np.array(list("abcadf"), dtype=object)))
+    with pytest.raises(InputError, match="cells E5-A and E5-D hold the same"):
+        load_task(store_of(tmp_path / "s.zarr", raw))
+
+
+def test_a_store_without_experiments_says_so(tmp_path) -> None:  # noqa: ANN001
+    with pytest.raises(UsageError, match="the store holds no experiment"):
+        load_task(Store.open_or_create(tmp_path / "s.zarr"))
 
 
 def test_a_store_without_curves_is_used_without_ica_and_says_so(tmp_path) -> None:  # noqa: ANN001
