@@ -7,7 +7,6 @@ and check-up, per sample of a curve, per row of an ageing-set table.
 from __future__ import annotations
 
 import json
-import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -56,8 +55,8 @@ def export(
     Raises
     ------
     UsageError
-        The target exists and `force` is false, there is nothing to export, or the format is
-        unknown.
+        The target exists and `force` is false, is a folder where a file is to be written (or the
+        reverse), or lies in the store; there is nothing to export, or the format is unknown.
     """
     if format_ not in FORMATS:
         raise UsageError(f"unknown format '{format_}'", fix=f"use one of {', '.join(FORMATS)}")
@@ -65,6 +64,7 @@ def export(
         raise UsageError("no node of the store matches", fix="see `batterykit store info`")
     if target.exists() and not force:
         raise UsageError("the target exists", fix="add --force to replace it", file=target)
+    _check_target(store, target, folder=format_ != "netcdf" and len(nodes) > 1)
     if format_ == "netcdf":
         return [_whole(target, lambda path: _write_netcdf(store, nodes, path, track))]
     write = _TABLE_WRITERS[format_]
@@ -79,6 +79,22 @@ def export(
         table = to_table(node, store.read(node))
         written.append(_whole(file, lambda path, table=table: write(table, path)))  # type: ignore[misc]
     return written
+
+
+def _check_target(store: Store, target: Path, *, folder: bool) -> None:
+    """Refuse a target whose writing would take away what is not an export."""
+    if target.resolve().is_relative_to(store.path.resolve()):
+        raise UsageError(
+            "the target lies in the store", fix="name a place outside it with --to", file=target
+        )
+    if target.exists() and target.is_dir() != folder:
+        raise UsageError(
+            "tables of several datasets need a folder, and this is a file"
+            if folder
+            else "this is a folder, and the export is one file",
+            fix=f"name {'a folder' if folder else 'a file'} with --to",
+            file=target,
+        )
 
 
 def to_table(node: str, dataset: xr.Dataset) -> pd.DataFrame:
@@ -176,8 +192,6 @@ def _whole(target: Path, write: Callable[[Path], None]) -> Path:
     beside = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
     try:
         write(beside)
-        if target.is_dir():
-            shutil.rmtree(target)
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

@@ -68,3 +68,24 @@ def test_an_existing_target_is_kept_unless_forced(store: Store, tmp_path: Path) 
 def test_nothing_to_export_is_an_error(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no node"):
         export(store, [], tmp_path / "t.nc", "netcdf")
+
+
+def test_force_never_replaces_a_folder_by_a_file_nor_a_file_by_a_folder(
+    store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter1.txt").write_text("mine")
+    for nodes, format_ in (([SETS], "csv"), (store.nodes(), "netcdf")):
+        with pytest.raises(UsageError, match="this is a folder"):
+            export(store, nodes, folder, format_, force=True)
+    with pytest.raises(UsageError, match="this is a file"):
+        export(store, store.nodes(), folder / "chapter1.txt", "csv", force=True)
+    assert (folder / "chapter1.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", [".", "raw", "new/table.csv"])
+def test_nothing_is_exported_into_the_store(store: Store, place: str) -> None:
+    with pytest.raises(UsageError, match="in the store"):
+        export(store, [SETS], store.path / place, "csv", force=True)
+    assert store.verify() == []
