@@ -99,7 +99,7 @@ def verify(store: StoreOption = None, json: JsonOption = False, quiet: QuietOpti
 
     console = Console(json=json, quiet=quiet)
     opened = Store.open(load_settings(store=store).store)
-    nodes = opened.nodes()
+    nodes = opened.expected_nodes()
     problems = [
         problem
         for node in console.track(nodes, "verifying", len(nodes))

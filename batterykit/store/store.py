@@ -140,9 +140,7 @@ class Store:
             if here == self.path:
                 names[:] = [name for name in names if not name.startswith(".")]
                 continue
-            if "zarr.json" not in files:
-                names.clear()
-            elif "schema" in (_read_attrs(here) or {}):
+            if "zarr.json" in files and "schema" in (_read_attrs(here) or {}):
                 names.clear()
                 found.append(here.relative_to(self.path).as_posix())
         return sorted(node for node in found if node.startswith(prefix))
@@ -182,15 +180,13 @@ class Store:
         attrs = self.attrs(node)
         folder = self.path / node
         sizes: dict[str, int] = {}
-        variables = []
-        for metadata in sorted(folder.glob("*/zarr.json")):
-            array = json.loads(metadata.read_text(encoding="utf-8"))
+        arrays = _array_metadata(folder)
+        for _, array in sorted(arrays.items()):
             sizes |= dict(zip(array["dimension_names"], array["shape"], strict=True))
-            variables.append(metadata.parent.name)
         return {
             "node": node,
             "sizes": sizes,
-            "variables": variables,
+            "variables": sorted(arrays),
             "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
             **{name: attrs.get(name) for name in ("schema", "created_by", "fingerprint")},
         }
@@ -205,16 +201,15 @@ class Store:
         SchemaError
             It does not hold what it must.
         """
-        fingerprint = self.attrs(node).get("fingerprint")
-        dataset, found = self._load(node)
-        if found != fingerprint and self.attrs(node).get("fingerprint") != fingerprint:
-            return self.read(node)  # another process replaced the node while it was being read
-        if found != fingerprint:
-            raise StoreError(
-                f"node '{node}' is damaged: its content does not match its fingerprint",
-                fix="remove the node's folder and run the command that made it again",
-                file=self.path / node,
-            )
+        fingerprint, version = self.attrs(node).get("fingerprint"), self._version(node)
+        try:
+            dataset, found = self._load(node)
+            if found != fingerprint:
+                raise self._damaged(node, "its content does not match its fingerprint")
+        except StoreError:
+            if self.has(node) and self._version(node) != version:
+                return self.read(node)  # another process replaced it while it was being read
+            raise
         return dataset
 
     def _load(self, node: str) -> tuple[xr.Dataset, str]:
@@ -236,7 +231,24 @@ class Store:
         schema.check(node, dataset)
         return dataset, dataset_fingerprint(dataset)
 
+    def _version(self, node: str) -> tuple[int, int] | None:
+        """Return what tells one writing of a node from the next, the same content or not."""
+        try:
+            status = (self.path / node / "zarr.json").stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def _damaged(self, node: str, how: str) -> StoreError:
+        return StoreError(
+            f"node '{node}' is damaged: {how}",
+            fix="remove the node's folder and run the command that made it again",
+            file=self.path / node,
+        )
+
     def _missing(self, node: str) -> StoreError:
+        if (self.path / node).exists():
+            return self._damaged(node, "its zarr.json cannot be read")
         return StoreError(
             f"the store has no node '{node}'",
             fix=f"run `{_command_that_makes(node)}` first",
@@ -358,7 +370,7 @@ class Store:
         Parameters
         ----------
         nodes
-            The nodes to look at; all when None.
+            The nodes to look at; all of `expected_nodes` when None.
 
         Returns
         -------
@@ -366,12 +378,42 @@ class Store:
             Empty when everything is as it was written.
         """
         problems = []
-        for node in self.nodes() if nodes is None else nodes:
+        for node in self.expected_nodes() if nodes is None else nodes:
             try:
                 self.read(node)
+                self._check_metadata(node)
             except StoreError as error:
                 problems.append(Problem(node, error.problem))
         return problems
+
+    def expected_nodes(self) -> list[str]:
+        """Return the sorted paths of all nodes that are there, or should be by the log.
+
+        A feature node that is gone is not missed: it is a cache, made again when it is wanted.
+        """
+        logged: set[str] = set()
+        for entry in self.log():
+            if entry["node"] and "id" in entry:
+                logged.add(entry["node"])
+            else:  # removed
+                logged.discard(entry["node"])
+        wanted = {
+            node
+            for node in logged
+            if not node.startswith("features/") or (self.path / node).exists()
+        }
+        return sorted(wanted | set(self.nodes()))
+
+    def _check_metadata(self, node: str) -> None:
+        """Compare each array's own zarr.json with its copy in the node's, which is what is read."""
+        for name, wanted in _array_metadata(self.path / node).items():
+            try:
+                text = (self.path / node / name / "zarr.json").read_text(encoding="utf-8")
+                whole = json.loads(text) == wanted
+            except (OSError, ValueError):
+                whole = False
+            if not whole:
+                raise self._damaged(node, f"the zarr.json of variable '{name}' is not as written")
 
     # -- journal -----------------------------------------------------------------------------
 
@@ -514,6 +556,13 @@ def _read_attrs(folder: Path) -> dict[str, Any] | None:
     if not isinstance(metadata, dict) or metadata.get("node_type") != "group":
         return None
     return dict(metadata.get("attributes", {}))
+
+
+def _array_metadata(folder: Path) -> dict[str, Any]:
+    """Return the metadata of a node's arrays by name, from the copy in the node's zarr.json."""
+    metadata = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+    arrays: dict[str, Any] = metadata["consolidated_metadata"]["metadata"]
+    return arrays
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

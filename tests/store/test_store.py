@@ -263,3 +263,68 @@ def test_a_full_disk_is_an_error_with_a_remedy_and_loses_nothing(tmp_path: Path)
         assert Store.open(store.path).verify() == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_verify_finds_a_node_whose_description_is_unreadable_or_that_is_gone(store: Store) -> None:
+    for node, dataset in ((CURVES, curves()), (SETS, sets())):
+        store.write(node, dataset, command="ingest")
+    (store.path / CURVES / "zarr.json").write_text('{"cut o')
+    shutil.rmtree(store.path / SETS)
+    assert [problem.node for problem in store.verify()] == [CURVES, SETS]
+    with pytest.raises(StoreError, match=r"damaged: its zarr\.json cannot be read"):
+        store.read(CURVES)
+
+
+def test_a_removed_node_and_a_cleared_cache_are_not_missed_by_verify(store: Store) -> None:
+    store.write(SETS, sets(), command="ingest")
+    store.remove(SETS, command="tidy")
+    cached = xr.Dataset(
+        {
+            name: (("curve", "peak"), np.ones((1, 1)), {"units": units})
+            for name, units in (
+                ("peak_voltage", "V"),
+                ("peak_height", "Ah/V"),
+                ("peak_width", "V"),
+                ("peak_area", "Ah"),
+            )
+        },
+        coords={
+            "cell": ("curve", np.array(["E5-A"], dtype=object)),
+            "rpt": ("curve", np.array([0])),
+            "direction": ("curve", np.array(["discharge"], dtype=object)),
+        },
+    )
+    store.write("features/ica/abc", cached, command="features ica")
+    shutil.rmtree(store.path / "features/ica/abc")
+    assert store.verify() == []
+
+
+def test_a_lost_group_description_hides_no_node(store: Store) -> None:
+    store.write(SETS, sets(), command="ingest")
+    (store.path / "raw" / "expt5" / "zarr.json").unlink()
+    assert store.nodes() == [SETS]
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("x")])
+def test_verify_finds_a_spoilt_description_of_one_variable(store: Store, spoil: object) -> None:
+    store.write(SETS, sets(), command="ingest")
+    spoil(store.path / SETS / "remark" / "zarr.json")  # type: ignore[operator]
+    assert "remark" in store.verify()[0].what
+    assert "remark" in store.describe(SETS)["variables"]
+
+
+def test_a_node_replaced_by_the_same_while_it_is_read_is_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(SETS, sets(), command="ingest")
+    load, times = store._load, []
+
+    def loses_a_race(node: str) -> tuple[xr.Dataset, str]:
+        times.append(node)
+        if len(times) > 1:
+            return load(node)
+        store.write(SETS, sets(), command="ingest", replace=True)
+        raise StoreError("a file has gone", fix="-")
+
+    monkeypatch.setattr(store, "_load", loses_a_race)
+    assert store.read(SETS).sizes["row"] == 3
