@@ -323,6 +323,16 @@ def _place(path: Path, column: Column, header: Sequence[str], wanted: Sequence[C
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise InputError(
+                f"the values are separated by {name}, not commas",
+                fix="save the file with commas between the values and points in the numbers, "
+                "or download it again",
+                file=path,
+                column=header[0].split(mark)[0].strip(),
+                row=1,
+            )
     for index, text in enumerate(header):
         if text and text in header[:index]:
             raise InputError(
@@ -433,7 +443,7 @@ def _check_whole(path: Path, data: bytes) -> None:
 
 def _header(path: Path, data: bytes) -> list[str]:
     first = data[: data.find(b"\n") % (len(data) + 1)]  # the whole file if it has no line break
-    row = next(csv.reader([_decode(path, first)]), [])
+    row = next(csv.reader(_decode(path, first).splitlines()), [])
     header = [cell.strip() for cell in row]
     if header and header[0].lower().startswith("unnamed:"):
         header[0] = ""
@@ -452,7 +462,8 @@ def _decode(path: Path, data: bytes) -> str:
             place = before[before.rfind(b"\n") + 1 :].count(b",")
             column = header[place].strip() if place < len(header) else None
         else:
-            column = data.split(b"\n", 1)[0].decode("latin-1").split(",")[before.count(b",")]
+            text = data.split(b"\n", 1)[0].decode("latin-1").split(",")[before.count(b",")]
+            column = text.strip() if text.strip().isprintable() else None  # is it text at all?
         raise InputError(
             f"byte 0x{data[error.start]:02x} is not UTF-8 text",
             fix="save the file as UTF-8 (it may be Latin-1 or UTF-16), or download it again",

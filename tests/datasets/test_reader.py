@@ -285,6 +285,34 @@ def test_undecodable_bytes_are_named_with_line_and_column() -> None:
     assert "0xff" in error.problem
 
 
+def test_bytes_that_are_no_text_are_not_shown_as_a_columns_name() -> None:
+    for content in (data(summary_lines(), "utf-16"), b"PK\x03\x04\x1b[31m\xff,\x91\n" * 9):
+        error = error_of(read_summary, content)
+        assert str(error).isprintable()
+        assert error.row == 1
+
+
+def test_line_ends_of_old_macs_do_not_matter() -> None:
+    content = data(curve_lines(9)).replace(b"\n", b"\r")
+    for slowly in (False, True):
+        table = read_curve(PATH, content, slowly=slowly)
+        np.testing.assert_array_equal(
+            table.columns["voltage"], read_curve(PATH, data(curve_lines(9))).columns["voltage"]
+        )
+    lines = read_table(PATH, b"Cycle,Note\r1,a\r2,b\r")
+    assert lines.columns["note"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize("read", [read_summary, read_curve, read_table])
+def test_values_separated_by_another_sign_than_commas_are_an_error(
+    read: Callable[[Path, bytes], object], mark: str, name: str
+) -> None:
+    error = error_of(read, data(["Note,Remark", "a,b"]).replace(b",", mark.encode()))
+    assert (error.row, error.column) == (1, "Note")
+    assert name in error.problem
+
+
 def test_nul_bytes_are_an_error() -> None:
     content = data(curve_lines(9))
     error = error_of(read_curve, content[:200] + b"\0" * 50 + content[250:])
