@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from batterykit.datasets import lgm50t
 from batterykit.datasets.lgm50t import SourceFile
-from batterykit.errors import InputError, StoreError
+from batterykit.errors import InputError
 from batterykit.progress import Track, no_track
 from batterykit.store.fingerprint import hash_bytes, hash_json
 
@@ -198,6 +198,7 @@ def ingest(
                 unrecognised=[str(path.relative_to(folder)) for path in found.unrecognised],
             )
         )
+    _check_source(store, founds)
     errors: list[InputError] = []
     pool = ThreadPoolExecutor(THREADS)
     try:
@@ -345,7 +346,6 @@ class _Run:
         """Write the node, made of the parts read now and of those stored before."""
         from batterykit.datasets import assemble
 
-        _check_source(job, attrs)
         before = _hashes(attrs)
         now = {**before, **{one.file.identity: one.digest for one in loaded}}
         parts = assemble.split(job.kind, self.store.read(job.node)) if before else {}
@@ -412,10 +412,9 @@ def _load(file: SourceFile, known: str | None) -> _Loaded:
 
 
 def _attrs(store: Store, node: str) -> dict[str, Any]:
-    try:
-        return store.attrs(node)
-    except StoreError:  # there is no such node yet
-        return {}
+    if not store.has(node) and not (store.path / node).exists():
+        return {}  # there is no such node yet
+    return store.attrs(node)
 
 
 def _hashes(attrs: Mapping[str, Any]) -> dict[str, str]:
@@ -449,16 +448,23 @@ def _compare(node: str, loaded: Sequence[_Loaded], before: Mapping[str, str]) ->
     )
 
 
-def _check_source(job: _Job, attrs: Mapping[str, Any]) -> None:
-    """Refuse to mix measured and synthetic data in one node."""
-    stored = attrs.get("source", job.source)
-    if stored != job.source:
-        raise InputError(
-            f"the store's node '{job.node}' holds other data ({stored}) than this folder "
-            f"({job.source})",
-            fix="name another store with --store, so that measured and synthetic data stay apart",
-            file=job.found.folder,
-        )
+def _check_source(store: Store, founds: Iterable[lgm50t.Found]) -> None:
+    """Refuse to mix measured and synthetic data in one store."""
+    held = {
+        store.attrs(node).get("source"): f"the store's node '{node}'"
+        for node in store.nodes("raw/")
+    }
+    for found in founds:
+        source = lgm50t.source_of(found.folder)
+        held.setdefault(source, f"the folder '{found.folder.name}'")
+        for other, place in held.items():
+            if other not in (source, None):
+                raise InputError(
+                    f"{place} holds other data ({other}) than this folder ({source})",
+                    fix="name another store with --store, so that measured and synthetic data "
+                    "stay apart",
+                    file=found.folder,
+                )
 
 
 def _details(

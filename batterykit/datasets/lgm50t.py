@@ -17,7 +17,7 @@ from pathlib import Path
 
 from batterykit.errors import InputError
 
-MARKER = "TWIN.json"  # lies in the root of a record that the twin wrote
+MARKER = "TWIN.json"  # lies in every folder that the twin wrote: the root, each experiment
 SOURCE_OF_TWIN = "synthetic: made by batterykit's twin, nothing measured"
 SOURCE = "LG M50T ageing record, Kirkaldy et al. 2024, doi:10.5281/zenodo.10637534 (CC BY 4.0)"
 CUTOFF_DISCHARGE_V = 2.5  # LG M50T data sheet
@@ -183,6 +183,7 @@ _PROTOCOLS = (
     ("hybrid", "Hybrid CC-Pulse 1C", 1, 2),
 )
 
+_AS_IN_RECORD = {protocol.lower(): protocol for _, protocol, _, _ in _PROTOCOLS}
 _FOLDERS = {
     "summary": ("Summary Data", "Performance Summary"),
     "sets": ("Summary Data", "Ageing Sets Summary", "Summary per Set"),
@@ -293,7 +294,8 @@ def find_experiments(source: Path) -> dict[int, Path]:
             "or make synthetic data with `batterykit twin --out DIR`",
             file=source,
         )
-    own = _EXPERIMENT.match(source.resolve().name)
+    names = (source.absolute().name, source.resolve().name)  # one may be a link's, or "."'s
+    own = next(filter(None, map(_EXPERIMENT.match, names)), None)
     if own and any(_child(source, parts[0]) for parts in _FOLDERS.values()):
         return {int(own["number"]): source}
     found: dict[int, Path] = {}
@@ -321,8 +323,7 @@ def find_experiments(source: Path) -> dict[int, Path]:
 
 def source_of(folder: Path) -> str:
     """Return where the data of an experiment's folder comes from: the record, or the twin."""
-    twin = any((place / MARKER).exists() for place in (folder, *folder.absolute().parents[:2]))
-    return SOURCE_OF_TWIN if twin else SOURCE
+    return SOURCE_OF_TWIN if (folder / MARKER).exists() else SOURCE
 
 
 def find_files(experiment: int, folder: Path) -> Found:
@@ -411,6 +412,7 @@ def _recognise(path: Path, kind: str) -> SourceFile | None:
         return None
     parts = match.groupdict()
     protocol = parts.get("protocol") or ""
+    protocol = _AS_IN_RECORD.get(protocol.lower(), protocol)
     if kind in CURVE_KINDS and not _KIND_OF_PROTOCOL[kind].fullmatch(protocol):
         return None
     return SourceFile(

@@ -2,10 +2,10 @@
 
 Writes the CSV files that the LG M50T record would hold for the same 40 cells, names, temperatures,
 windows and numbers of check-ups (RPTs): Performance Summary, tables per ageing set and per cycle,
-and a C/10 discharge at every RPT. Nothing in them is measured; the folder says so in `TWIN.json`
-and `README.txt`. What really happened to each cell is kept in `truth/` (NetCDF): the oracle for
-features and degradation-mode fits. How the cells age is `datasets.ageing`'s business. Reads no data
-and knows no store.
+and a C/10 discharge at every RPT. Nothing in them is measured: `TWIN.json`, in the folder and in
+each experiment's folder, says so, and `README.txt` does. What really happened to each cell is kept
+in `truth/` (NetCDF): the oracle for features and degradation-mode fits. How the cells age is
+`datasets.ageing`'s business. Reads no data and knows no store.
 
 **Curves.** Voltage of `halfcell.simulate_discharge`, read at 1 Hz with white noise of 0.2-1 mV and
 the cycler's steps; current about -500 mA; temperature near 25 degC with self-heating. As in the
@@ -46,9 +46,9 @@ from batterykit.progress import Track, no_track
 
 FloatArray = npt.NDArray[np.float64]
 
-MARKER = "TWIN.json"
 WARNING = "Synthetic data made by batterykit's twin. Nothing here was measured."
 THREADS = 2
+SAMPLING_RANGE = (0.1, 3600.0)  # s; a curve takes 35,000 s
 
 HALF_C_CAPACITY = 0.0128  # C/2 capacity is this much below C/10 (fresh), mean of Expt 2,2
 CHARGE_CURRENT = 1.5  # A, 0.3C
@@ -148,11 +148,14 @@ def write_twin(
     InputError
         The folder holds something else, or cannot be written.
     UsageError
-        No such cells, or a sampling that is not positive.
+        No such cells, or a sampling outside `SAMPLING_RANGE`.
     """
     names = choose_cells(cells, experiments)
-    if not (np.isfinite(sampling) and sampling > 0):
-        raise UsageError(f"a sampling of {sampling} s", fix="give a positive number of seconds")
+    shortest, longest = SAMPLING_RANGE
+    if not shortest <= sampling <= longest:
+        raise UsageError(
+            f"a sampling of {sampling} s", fix=f"give {shortest:g} to {longest:g} seconds"
+        )
     if seed < 0:
         raise UsageError(f"the seed {seed} is negative", fix="give a seed of 0 or more")
     _prepare_folder(out)
@@ -170,7 +173,9 @@ def write_twin(
 def _write(out: Path, names: list[str], seed: int, sampling: float, track: Track) -> TwinReport:
     details = {"synthetic": True, "note": WARNING, "batterykit": __version__, "seed": seed}
     details |= {"sampling_s": sampling, "cells": names}
-    _write_marker(out, details | {"complete": False})
+    marked = [out, *sorted({_experiment_folder(out, cell) for cell in names})]
+    for folder in marked:
+        _write_marker(folder, details | {"complete": False})
     truth = simulate_truth(seed).sel(cell=names)
     jobs = [(cell, rpt) for cell in names for rpt in range(lgm50t.N_RPT[cell])]
     for cell in names:
@@ -199,7 +204,8 @@ def _write(out: Path, names: list[str], seed: int, sampling: float, track: Track
     _write_truth(out / "truth", truth, jobs, written, details)
     (out / "README.txt").write_text(_readme(details), encoding="utf-8")
     files = [path for cell in names for path in _cell_files(out, cell)]
-    _write_marker(out, details | {"complete": True})
+    for folder in marked:
+        _write_marker(folder, details | {"complete": True})
     return TwinReport(
         out=out,
         cells=names,
@@ -518,8 +524,10 @@ def _prepare_folder(out: Path) -> None:
                     fix="name a new or empty folder with --out, or an earlier twin to replace it",
                     file=out,
                 )
-            for regime in REGIMES.values():
-                shutil.rmtree(out / regime.folder, ignore_errors=True)
+            folders = [out / regime.folder for regime in REGIMES.values()]
+            _check_only_twins(folders)
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(out / "truth", ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -530,16 +538,28 @@ def _prepare_folder(out: Path) -> None:
         ) from error
 
 
+def _check_only_twins(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and any(folder.iterdir()) and not _is_twin(folder):
+            raise InputError(
+                "the twin did not write this folder; nothing was removed or written",
+                fix="name a new or empty folder with --out, so that measured and synthetic data "
+                "stay apart",
+                file=folder,
+            )
+
+
 def _is_twin(out: Path) -> bool:
     try:
-        marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
+        marker = json.loads((out / lgm50t.MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(marker, dict) and marker.get("synthetic") is True
 
 
-def _write_marker(out: Path, details: dict[str, Any]) -> None:
-    (out / MARKER).write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
+def _write_marker(folder: Path, details: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / lgm50t.MARKER).write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
 
 
 def _readme(details: dict[str, Any]) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batterykit.datasets import assemble
+from batterykit.datasets import assemble, twin
 from batterykit.datasets import ingest as module
 from batterykit.datasets.ingest import BadFilesError, Report, ingest
-from batterykit.errors import InputError
+from batterykit.errors import InputError, StoreError
 from batterykit.store import Store
 from tests.datasets.record import (
     EXPT,
@@ -288,14 +288,39 @@ def test_measured_and_synthetic_data_do_not_mix(source: Path, store: Store) -> N
     ingest(store, source)
     before = contents(store)
     assert "10637534" in before[CURVES].attrs["source"]
-    (source / "TWIN.json").write_text("{}")
-    write(curve_path(source, "A", 0), curve_lines(41))
+    (source / EXPT / "TWIN.json").write_text("{}")
     with pytest.raises(InputError, match=r"measured and synthetic data stay apart"):
         ingest(store, source)
     assert_unchanged(store, before)
     other = Store.open_or_create(store.path.with_name("other.zarr"))
     ingest(other, source)
     assert "synthetic" in other.read(CURVES).attrs["source"]
+
+
+def test_measured_and_synthetic_experiments_do_not_share_a_store(
+    source: Path, store: Store, tmp_path: Path
+) -> None:
+    ingest(store, source)
+    before = contents(store)
+    made = tmp_path / "made"
+    twin.write_twin(made, cells=1, sampling=3600.0, experiments=[4])
+    shutil.copytree(next(made.glob("Expt 4*")), source / "Expt 4 - Drive Cycle Aging (Control)")
+    with pytest.raises(InputError, match=r"measured and synthetic data stay apart"):
+        ingest(store, source, [4])
+    assert_unchanged(store, before)
+    empty = Store.open_or_create(store.path.with_name("empty.zarr"))
+    with pytest.raises(InputError, match=r"measured and synthetic data stay apart"):
+        ingest(empty, source)
+    assert empty.nodes() == []
+
+
+def test_a_damaged_node_is_an_error_not_written_over(source: Path, store: Store) -> None:
+    ingest(store, source)
+    (store.path / CURVES / "zarr.json").write_text("{")
+    chunk = (store.path / CURVES / "voltage/c/0").read_bytes()
+    with pytest.raises(StoreError, match=r"zarr\.json cannot be read"):
+        ingest(store, source)
+    assert (store.path / CURVES / "voltage/c/0").read_bytes() == chunk
 
 
 def test_what_another_process_wrote_meanwhile_is_noticed(

@@ -68,6 +68,20 @@ def test_the_source_may_be_the_experiment_itself_or_unpacked_twice(tmp_path: Pat
     assert lgm50t.find_experiments(tmp_path / EXPT / EXPT) == {5: tmp_path / EXPT / EXPT}
 
 
+def test_the_source_may_be_a_link_to_the_experiment(tmp_path: Path) -> None:
+    write_record(tmp_path, "A", rpts=1)
+    (tmp_path / EXPT).rename(tmp_path / "disk")
+    (tmp_path / EXPT).symlink_to(tmp_path / "disk")
+    assert lgm50t.find_experiments(tmp_path / EXPT) == {5: tmp_path / EXPT}
+
+
+def test_a_protocol_in_other_letters_is_the_same_curve(tmp_path: Path) -> None:
+    folder = tmp_path / EXPT / "Processed Timeseries Data" / "Hybrid CC-Pulse Voltage Curves"
+    name = "Expt 5 - cell A - RPT1 - hybrid cc-pulse 1c discharge data.csv"
+    write(folder / name, curve_lines())
+    assert identities(tmp_path, "hybrid") == ["E5-A RPT1 Hybrid CC-Pulse 1C discharge"]
+
+
 def test_hidden_files_are_passed_over_and_strange_names_are_listed(tmp_path: Path) -> None:
     write_record(tmp_path, "A", rpts=1)
     path = summary_path(tmp_path)

@@ -365,6 +365,25 @@ def test_an_earlier_twin_is_replaced_whole(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").exists()
 
 
+def test_measured_data_beside_a_twin_are_left_alone(tmp_path: Path) -> None:
+    twin.write_twin(tmp_path, cells=1, sampling=600.0, experiments=[4])
+    measured = tmp_path / EXPT_2 / "Summary Data" / "measured.csv"
+    measured.parent.mkdir(parents=True)
+    measured.write_text("years of work")
+
+    with pytest.raises(InputError, match="did not write this folder"):
+        twin.write_twin(tmp_path, cells=1, sampling=600.0, experiments=[4])
+
+    assert measured.read_text() == "years of work"
+    assert len(list(tmp_path.rglob("*discharge data.csv"))) == 10
+    assert "synthetic" not in lgm50t.source_of(tmp_path / EXPT_2)
+
+
+def test_an_experiment_carried_off_alone_still_says_that_it_is_synthetic(folder: Path) -> None:
+    assert "synthetic" in lgm50t.source_of(folder / EXPT_2)
+    assert json.loads((folder / EXPT_2 / "TWIN.json").read_text())["complete"] is True
+
+
 def test_a_file_in_place_of_the_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("")
@@ -380,6 +399,8 @@ def test_a_file_in_place_of_the_folder_is_an_error_that_names_it(tmp_path: Path)
         ({"cells": 41}, "41 cells"),
         ({"experiments": [6]}, "no experiment"),
         ({"sampling": 0.0}, "sampling of 0"),
+        ({"sampling": 1e-9}, "sampling of 1e-09"),
+        ({"sampling": 1e9}, "sampling of 1000000000"),
         ({"sampling": float("nan")}, "sampling of nan"),
         ({"seed": -1}, "negative"),
     ],
