@@ -26,6 +26,7 @@ def list_(runs: RunsOption = None, json: JsonOption = False, quiet: QuietOption 
 
     `batterykit runs list --runs old-runs --json`
     """
+    from batterykit.cli.train import number, pp
     from batterykit.config import load_settings
     from batterykit.learning.runs import list_runs
 
@@ -42,9 +43,9 @@ def list_(runs: RunsOption = None, json: JsonOption = False, quiet: QuietOption 
                 run.run_id,
                 ", ".join(str(number) for number in run.manifest["experiments"]),
                 len(run.manifest["cells"]),
-                f"{100 * run.metrics['overall']['mae']:.2f}",
-                f"{100 * run.metrics['overall']['rmse']:.2f}",
-                f"{run.metrics['skill']['mean_trajectory']:.2f}",
+                pp(run.metrics["overall"]["mae"]),
+                pp(run.metrics["overall"]["rmse"]),
+                number(run.metrics["skill"]["mean_trajectory"]),
                 f"{run.manifest['seconds']['total']:.1f}",
             ]
             for run in found
@@ -129,6 +130,7 @@ def compare(
 
     `batterykit runs compare 20261121-0906 20261121-0911 --json`
     """
+    from batterykit.cli.train import number, pp
     from batterykit.config import load_settings
     from batterykit.errors import UsageError
     from batterykit.learning.runs import differences, find_run
@@ -157,11 +159,11 @@ def compare(
         [
             [
                 run.run_id,
-                f"{100 * run.metrics['overall']['mae']:.2f}",
-                *(f"{100 * value:.2f}" for value in run.metrics["interval"]["mae"]),
-                f"{100 * run.metrics['overall']['rmse']:.2f}",
+                pp(run.metrics["overall"]["mae"]),
+                *(pp(value) for value in run.metrics["interval"]["mae"]),
+                pp(run.metrics["overall"]["rmse"]),
                 run.metrics["worst_cell"],
-                f"{run.metrics['skill']['mean_trajectory']:.2f}",
+                number(run.metrics["skill"]["mean_trajectory"]),
             ]
             for run in found
         ],
@@ -170,10 +172,7 @@ def compare(
     console.table(
         "MAE by cell [pp]",
         ["cell", *(run.run_id for run in found)],
-        [
-            [cell, *(f"{100 * run.metrics['by_cell'][cell]['mae']:.2f}" for run in found)]
-            for cell in cells
-        ],
+        [[cell, *(pp(run.metrics["by_cell"][cell]["mae"]) for run in found)] for cell in cells],
     )
     console.result(
         {

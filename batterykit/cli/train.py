@@ -135,16 +135,16 @@ def show_run(console: Console, run: Run) -> None:
     metrics = run.metrics
     overall, interval = metrics["overall"], metrics["interval"]
     rows = [
-        ["MAE [pp]", _pp(overall["mae"]), *(_pp(value) for value in interval["mae"])],
-        ["RMSE [pp]", _pp(overall["rmse"]), *(_pp(value) for value in interval["rmse"])],
-        ["MAPE [%]", _pp(overall["mape"]), *(_pp(value) for value in interval["mape"])],
-        ["R2 [1]", _number(overall["r2"]), *(_number(value) for value in interval["r2"])],
+        ["MAE [pp]", pp(overall["mae"]), *(pp(value) for value in interval["mae"])],
+        ["RMSE [pp]", pp(overall["rmse"]), *(pp(value) for value in interval["rmse"])],
+        ["MAPE [%]", pp(overall["mape"]), *(pp(value) for value in interval["mape"])],
+        ["R2 [1]", number(overall["r2"]), *(number(value) for value in interval["r2"])],
     ]
     rows += [
         [
-            f"skill against {name} (MAE {_pp(metrics['reference_mae'][name])} pp)",
-            _number(metrics["skill"][name]),
-            *(_number(value) for value in metrics["skill_interval"][name]),
+            f"skill against {name} (MAE {pp(metrics['reference_mae'][name])} pp)",
+            number(metrics["skill"][name]),
+            *(number(value) for value in metrics["skill_interval"][name]),
         ]
         for name in metrics["skill"]
     ]
@@ -160,16 +160,16 @@ def show_run(console: Console, run: Run) -> None:
             [
                 cell,
                 f"{values['temperature']:g}",
-                _pp(values["mae"]),
-                _pp(values["rmse"]),
-                _number(values["r2"]),
-                _pp(values["mae_mean_trajectory"]),
+                pp(values["mae"]),
+                pp(values["rmse"]),
+                number(values["r2"]),
+                pp(values["mae_mean_trajectory"]),
             ]
             for cell, values in metrics["by_cell"].items()
         ],
     )
     groups = [
-        [label, name, _pp(values["mae"]), _pp(values["rmse"]), values["rows"]]
+        [label, name, pp(values["mae"]), pp(values["rmse"]), values["rows"]]
         for label, key in (("chamber [degC]", "by_temperature"), ("experiment", "by_experiment"))
         for name, values in metrics[key].items()
     ]
@@ -187,9 +187,11 @@ def _experiments(texts: list[str]) -> list[int]:
     return [_EXPERIMENTS[text] for text in texts]
 
 
-def _pp(value: Any) -> str:  # noqa: ANN401 - a number or null, from JSON
+def pp(value: Any) -> str:  # noqa: ANN401 - a number or null, from JSON
+    """Return a share in percentage points, `-` where there is none."""
     return "-" if value is None else f"{100 * value:.2f}"
 
 
-def _number(value: Any) -> str:  # noqa: ANN401 - a number or null, from JSON
+def number(value: Any) -> str:  # noqa: ANN401 - a number or null, from JSON
+    """Return a number with two decimals, `-` where there is none."""
     return "-" if value is None else f"{value:.2f}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -108,7 +110,9 @@ def evaluate(
     jobs = min(jobs, len(folds)) if model_class(model).slow else 1
     with ExitStack() as stack:
         if jobs > 1:
-            pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+            pool = ProcessPoolExecutor(
+                jobs, mp_context=get_context("spawn"), initializer=_end_with_parent
+            )
             tested: Iterable[_Tested] = stack.enter_context(pool).map(one, folds)
         else:
             tested = map(partial(one, listen=listen), folds)
@@ -122,6 +126,18 @@ def evaluate(
             if "inner_mae" in found.choices:
                 listen(f"{fold.name}: inner MAE {100 * found.choices['inner_mae']:.2f} pp")
     return result
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed; else it would wait for ever."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def cell_bootstrap(
 ) -> tuple[float, float]:
     """Return the percentile interval of a metric when cells, not rows, are drawn anew.
 
-    Rows of a cell are alike, so intervals from rows would be far too narrow.
+    Rows of a cell are alike, so intervals from rows would be far too narrow. Draws whose metric is
+    NaN do not count; NaN twice where none counts.
 
     Parameters
     ----------
@@ -88,5 +89,8 @@ def cell_bootstrap(
         chosen = generator.integers(len(rows_of), size=len(rows_of))
         rows = np.concatenate([rows_of[index] for index in chosen])
         values.append(metric(*(array[rows] for array in arrays)))
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    known = [value for value in values if np.isfinite(value)]
+    if not known:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

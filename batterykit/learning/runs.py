@@ -1,7 +1,8 @@
 """Runs: one folder each with everything that was used, chosen, predicted and scored.
 
 `<runs>/{run_id}/` holds manifest.json, metrics.json, history.jsonl and models/{fold}/; the store
-holds `runs/{run_id}/predictions`. A folder appears under its name only when it is complete.
+holds `runs/{run_id}/predictions`. A folder appears under its name only when it is complete and the
+store has its predictions.
 """
 
 from __future__ import annotations
@@ -33,7 +34,17 @@ from batterykit.store import Store
 from batterykit.store.fingerprint import code_fingerprint
 
 MANIFEST, METRICS, HISTORY = "manifest.json", "metrics.json", "history.jsonl"
-PACKAGES = ("numpy", "xarray", "pandas", "zarr", "torch", "torchdiffeq", "lightgbm", "safetensors")
+PACKAGES = (
+    *("numpy", "scipy", "numba", "xarray", "pandas", "zarr"),
+    *("torch", "torchdiffeq", "lightgbm", "safetensors"),
+)
+NEEDED = {
+    MANIFEST: "created model split task target context experiments seed cells data folds notes "
+    "code seconds",
+    METRICS: "overall interval reference_mae skill skill_interval worst_cell by_cell "
+    "by_temperature by_experiment",
+}
+"""Names without which a run cannot be shown, by file."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +107,14 @@ def train(
     StoreError
         The run cannot be written.
     """
-    model_class(model)
+    device = _device(model, device)
     began, created = time.perf_counter(), datetime.now(UTC)
     loaded = load_task(
         store, task=task, target=target, experiments=experiments, context=context, track=track
     )
     folds = outer_folds(loaded.data, split)
-    run_id, staged = _stage(runs, created, model, split, task, target)
+    name = f"{created:%Y%m%d-%H%M%S}-{model}-{split}-{task}-{target}"
+    run_id, staged = _stage(store, runs, name)
     try:
         evaluation = evaluate(
             loaded.data,
@@ -139,18 +151,25 @@ def train(
         _write_json(staged / METRICS, metrics)
         lines = [json.dumps(_plain(entry)) for entry in evaluation.history]
         (staged / HISTORY).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        predictions = predictions_dataset(evaluation)
+        predictions.attrs["manifest"] = json.dumps(_plain(manifest))
+        store.write(
+            _node(run_id),
+            predictions,
+            command=f"train --model {model} --split {split} --task {task} --target {target}",
+            note=f"MAE {100 * metrics['overall']['mae']:.3f} pp over {len(folds)} folds",
+        )
         staged.rename(runs / run_id)
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise StoreError(
+            f"the run cannot be written ({error})",
+            fix="free some space on the disk, or name another folder with --runs",
+            file=runs,
+        ) from error
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    predictions = predictions_dataset(evaluation)
-    predictions.attrs["manifest"] = json.dumps(_plain(manifest))
-    store.write(
-        f"runs/{run_id}/predictions",
-        predictions,
-        command=f"train --model {model} --split {split} --task {task} --target {target}",
-        note=f"MAE {100 * metrics['overall']['mae']:.3f} pp over {len(folds)} folds",
-    )
     return read_run(runs / run_id), predictions
 
 
@@ -205,7 +224,10 @@ def read_run(folder: Path) -> Run:
     for name in (MANIFEST, METRICS):
         try:
             parts[name] = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            missing = set(NEEDED[name].split()) - set(parts[name])
+            if missing or not isinstance(parts[name], dict):
+                raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'names'}")
+        except (OSError, ValueError, TypeError) as error:
             raise StoreError(
                 f"this is not the folder of a run ({error})",
                 fix="remove it, or restore it from a copy",
@@ -229,18 +251,28 @@ def differences(runs: Sequence[Run]) -> list[str]:
     return found
 
 
-def _stage(
-    runs: Path, created: datetime, model: str, split: str, task: str, target: str
-) -> tuple[str, Path]:
+def _device(model: str, wanted: str) -> str:
+    """Return where the model is trained: `cpu`, or for a network what `auto` finds."""
+    if not model_class(model).slow:
+        return "cpu"
+    from batterykit.learning.trainer import choose_device
+
+    return choose_device(wanted).type
+
+
+def _node(run_id: str) -> str:
+    return f"runs/{run_id}/predictions"
+
+
+def _stage(store: Store, runs: Path, name: str) -> tuple[str, Path]:
     """Return a name that no run has, and the hidden folder that becomes it."""
-    name = f"{created:%Y%m%d-%H%M%S}-{model}-{split}-{task}-{target}"
     try:
         runs.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
             run_id = name if number == 1 else f"{name}-{number}"
             staged = runs / f".{run_id}"
-            if not (runs / run_id).exists():
+            if not (runs / run_id).exists() and not store.has(_node(run_id)):
                 try:
                     staged.mkdir()
                     return run_id, staged
@@ -286,7 +318,9 @@ def _about_code(model: str) -> dict[str, Any]:
         "code": {
             "batterykit": __version__,
             "commit": _git_commit(),
+            "task": code_fingerprint("batterykit.learning.tasks:load_task"),
             "evaluate": code_fingerprint("batterykit.learning.evaluate:evaluate"),
+            "report": code_fingerprint("batterykit.learning.evaluate:report"),
             "model": code_fingerprint(REGISTRY[model]),
         },
         "packages": versions,

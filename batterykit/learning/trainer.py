@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from batterykit.errors import UsageError
 from batterykit.learning.models.base import Listen
 
 Loss = Callable[[], torch.Tensor]
@@ -111,9 +112,20 @@ def train_members(
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Return the device: `auto` takes CUDA where there is one."""
+    """Return the device: `auto` takes CUDA where there is one.
+
+    Raises
+    ------
+    UsageError
+        CUDA is wanted and there is none.
+    """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "this machine, or the installed torch, has no CUDA",
+            fix="use --device cpu, or install a torch that is built for CUDA",
+        )
     return torch.device(wanted)
 
 

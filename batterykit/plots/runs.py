@@ -12,6 +12,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from batterykit.errors import BatterykitError
+
 DPI = 130
 PANEL_INCHES = (3.4, 2.5)
 MOST_COLUMNS = 4
@@ -129,6 +131,13 @@ def _target(predictions: xr.Dataset) -> str:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=DPI)
+    except OSError as error:
+        raise BatterykitError(
+            f"the picture cannot be written ({error})",
+            fix="free some space on the disk, or name another folder",
+            file=path,
+        ) from error
     return path

@@ -35,6 +35,19 @@ def test_list_shows_every_run_with_its_score(place: Path) -> None:
     assert all(run["mae"] > 0 for run in answer["runs"])
 
 
+def test_a_run_without_skill_is_shown_too(tmp_path: Path) -> None:
+    raw = made_raw(cells=4, rpts=4)
+    raw["lam_pe"][:] = 0.0
+    store = store_of(tmp_path / "batterykit.zarr", raw)
+    for _ in range(2):
+        train(store, tmp_path / "runs", model="mean_trajectory", target="lam_pe")
+    both = [path.name for path in (tmp_path / "runs").iterdir()]
+    for arguments in (("list",), ("show", both[0]), ("compare", *both)):
+        done = batterykit("runs", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "-" in done.stdout
+
+
 def test_list_without_runs_says_what_to_run(tmp_path: Path) -> None:
     done = batterykit("runs", "list", cwd=tmp_path)
     assert done.returncode == 0

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from batterykit.learning.runs import list_runs
+from batterykit.store import Store
 from tests.cli.run import batterykit
 from tests.learning.cells import made_raw, store_of
 
@@ -57,10 +63,47 @@ def test_the_ode_is_the_default_and_two_runs_with_one_seed_agree_to_the_last_dig
     assert scores[0] == scores[1]
 
 
+def test_processes_of_a_killed_training_end_and_nothing_half_made_is_listed(
+    tmp_path: Path,
+) -> None:
+    store_of(tmp_path / "batterykit.zarr", made_raw(cells=6, rpts=6))
+    code = (
+        "from pathlib import Path\n"
+        "from batterykit.learning.runs import train\n"
+        "from batterykit.store import Store\n"
+        "if __name__ == '__main__':\n"
+        "    train(Store.open(Path('batterykit.zarr')), Path('runs'), model='ode', jobs=2)\n"
+    )
+    (tmp_path / "job.py").write_text(code)
+    with subprocess.Popen([sys.executable, "job.py"], cwd=tmp_path, process_group=0) as job:
+        until(lambda: list(tmp_path.glob("runs/.*/models/*")))
+        job.kill()
+    until(lambda: not group_is_alive(job.pid))
+    assert list_runs(tmp_path / "runs") == ([], [])
+    assert not Store.open(tmp_path / "batterykit.zarr").nodes("runs/")
+
+
+def until(true: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def group_is_alive(group: int) -> bool:
+    """Return whether a process of the group is left; the dead of it may wait to be reaped."""
+    lines = subprocess.run(
+        ["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return any(int(line.split()[0]) == group and "Z" not in line.split()[1] for line in lines)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (("--model", "oracle"), 2, "oracle"),
+        (("--model", "ode", "--device", "cuda"), 2, "has no CUDA"),
         (("--expt", "7"), 2, "there is no such experiment"),
         (("--expt", "3"), 2, "expt3 is not in the store"),
         (("--task", "forecast", "--context", "5"), 2, "no check-up after the first 5"),

@@ -75,3 +75,11 @@ def test_the_same_seed_draws_the_same_interval() -> None:
     true, predicted, cell = random.normal(size=30), random.normal(size=30), np.arange(30) // 5
     first = metrics.cell_bootstrap(metrics.rmse, cell, true, predicted, seed=3)
     assert first == metrics.cell_bootstrap(metrics.rmse, cell, true, predicted, seed=3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_metric_that_no_draw_defines_has_no_interval() -> None:
+    cell = np.repeat([0, 1, 2], 4)
+    zeros = np.zeros(12)
+    found = metrics.cell_bootstrap(metrics.skill, cell, zeros, zeros, zeros, seed=0)
+    assert np.isnan(found).all()

@@ -9,10 +9,11 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from batterykit.errors import UsageError
 from batterykit.learning.losses import HUBER_WIDTH, masked_huber
 from batterykit.learning.models.ode import LATENT, Dynamics, LatentOde
 from batterykit.learning.splits import inner_folds
-from batterykit.learning.trainer import TrainOptions, deterministic, train_members
+from batterykit.learning.trainer import TrainOptions, choose_device, deterministic, train_members
 from tests.learning.cells import made_raw, sequences
 
 
@@ -123,6 +124,13 @@ def test_another_seed_starts_from_other_weights() -> None:
     assert one.shape == (2, 3 + LATENT, one.shape[-1])
     assert not torch.allclose(one, other)
     assert not torch.allclose(one[0], one[1])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no CUDA.*--device cpu"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
 
 
 def test_it_learns_a_law_that_the_mean_course_does_not_know() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from datetime import tzinfo
@@ -13,6 +14,7 @@ import pytest
 from batterykit.errors import BatterykitError, StoreError, UsageError
 from batterykit.learning import runs as runs_module
 from batterykit.learning.models import model_class
+from batterykit.learning.models.dummy import Dummy
 from batterykit.learning.runs import Run, differences, find_run, list_runs, read_run, train
 from batterykit.learning.tasks import load_task
 from batterykit.store import Store
@@ -55,7 +57,9 @@ def test_the_manifest_says_what_was_used(trained: Trained) -> None:
     assert manifest["seed"] == 0
     assert manifest["packages"]["numpy"] == np.__version__
     assert manifest["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert len(manifest["code"]["model"]) == 32
+    assert manifest["device"] == "cpu"
+    for part in ("task", "evaluate", "report", "model"):
+        assert len(manifest["code"][part]) == 32
     assert len(manifest["seconds"]["by_fold"]) == 5
     assert all(set(fold["train"]) & set(fold["test"]) == set() for fold in manifest["folds"])
 
@@ -121,8 +125,9 @@ def test_two_runs_in_one_second_get_two_names(
             return cls(2031, 5, 6, 7, 8, 9, tzinfo=tz)
 
     monkeypatch.setattr(runs_module, "datetime", Still)
-    names = [train(store, folder, model="dummy")[0].run_id for _ in range(2)]
-    assert names[1] == f"{names[0]}-2"
+    folders = (folder, folder, folder.parent / "other runs of this store")
+    names = [train(store, place, model="dummy")[0].run_id for place in folders]
+    assert names[1:] == [f"{names[0]}-2", f"{names[0]}-3"]
     assert names[0] == "20310506-070809-dummy-loco-estimate-soh"
 
 
@@ -154,6 +159,48 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path: Path) -> Non
     assert "broken" in problems[0]
     with pytest.raises(StoreError, match="not the folder of a run"):
         read_run(broken)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '"text"'])
+def test_json_that_is_no_run_is_named_and_the_others_are_listed(
+    content: str, tmp_path: Path
+) -> None:
+    (tmp_path / "foreign").mkdir()
+    for name in ("manifest.json", "metrics.json"):
+        (tmp_path / "foreign" / name).write_text(content)
+    found, problems = list_runs(tmp_path)
+    assert found == []
+    assert "foreign" in problems[0]
+
+
+def test_a_run_that_the_store_refuses_is_not_listed(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _, _ = trained
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("no space is left", fix="free some")
+
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(StoreError, match="no space"):
+        train(store, tmp_path / "runs", model="dummy")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_run_folder_on_a_full_disk_is_refused_with_a_remedy(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _, _ = trained
+    before = store.nodes("runs/")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Dummy, "save", full)
+    with pytest.raises(StoreError, match=r"cannot be written.*No space left.*--runs"):
+        train(store, tmp_path / "runs", model="dummy")
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert store.nodes("runs/") == before
 
 
 def test_a_place_for_runs_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from batterykit.errors import BatterykitError
 from batterykit.learning.evaluate import evaluate, predictions_dataset
 from batterykit.learning.splits import outer_folds
 from batterykit.plots.runs import draw_run
@@ -26,3 +27,11 @@ def test_both_pictures_of_a_run_are_drawn_for_any_number_of_cells(
         image = matplotlib.image.imread(path)
         assert min(image.shape[:2]) > 300
         assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 50
+
+
+def test_a_place_where_no_picture_can_be_written_is_named(tmp_path: Path) -> None:
+    data = sequences(made_raw(cells=3))
+    result = evaluate(data, outer_folds(data, "loco"), "loco", "mean_trajectory")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BatterykitError, match="picture cannot be written"):
+        draw_run(predictions_dataset(result), tmp_path / "file", "a title")
