@@ -220,6 +220,12 @@ def build_sequences(
         )
     else:
         notes.append(f"RPT0 is not scored: its {target} is {TARGETS[target]:g} by definition")
+    several = len(np.unique(summary["experiment"].values))
+    if several > 1:
+        notes.append(
+            f"the mean trajectory is over {several} experiments at once, which is easily beaten; "
+            "name one with --expt for a fair reference"
+        )
     full = sorted(set(FULL_WINDOW) & set(summary["experiment"].values.tolist()))
     if full:
         told = "days that its cycles take" if task == "forecast" else "measured throughput"

@@ -86,6 +86,7 @@ def trajectories(predictions: xr.Dataset, path: Path, title: str) -> Path:
     for number, axis in enumerate(axes):
         if number < cells:
             _trajectory(axis, predictions.isel(cell=number), predictions["temperature_chamber"])
+            axis.tick_params(labelbottom=number + columns >= cells)
         else:
             axis.set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()

@@ -221,7 +221,9 @@ def test_a_store_without_curves_is_used_without_ica_and_says_so(tmp_path) -> Non
 def test_experiments_of_unlike_length_are_padded_and_selected(tmp_path) -> None:  # noqa: ANN001
     two = made_raw(cells=4, rpts=5, experiment=2, seed=1)
     store = store_of(tmp_path / "s.zarr", made_raw(rpts=7, ragged=True), two)
-    both = load_task(store).data
+    loaded = load_task(store)
+    assert any("mean trajectory is over 2 experiments" in note for note in loaded.notes)
+    both = loaded.data
     assert both.cells == ("E2-A", "E2-B", "E2-C", "E2-D", *(f"E5-{x}" for x in "ABCDEF"))
     np.testing.assert_array_equal(both.mask.sum(axis=1), [5] * 4 + [7, 6, 7, 6, 7, 6])
     assert np.isnan(both.x[~both.mask]).all()

@@ -7,11 +7,13 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from batterykit.errors import BatterykitError
 from batterykit.learning.evaluate import evaluate, predictions_dataset
 from batterykit.learning.splits import outer_folds
-from batterykit.plots.runs import draw_run
+from batterykit.plots import runs as runs_module
+from batterykit.plots.runs import draw_run, trajectories
 from tests.learning.cells import made_raw, sequences
 
 
@@ -35,3 +37,15 @@ def test_a_place_where_no_picture_can_be_written_is_named(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(BatterykitError, match="picture cannot be written"):
         draw_run(predictions_dataset(result), tmp_path / "file", "a title")
+
+
+def test_the_lowest_panel_of_every_column_says_its_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = sequences(made_raw(cells=6))
+    result = evaluate(data, outer_folds(data, "loco"), "loco", "mean_trajectory")
+    figures: list[Figure] = []
+    monkeypatch.setattr(runs_module, "_save", lambda figure, path: figures.append(figure))
+    trajectories(predictions_dataset(result), tmp_path / "x.png", "a title")
+    labelled = [axis.xaxis.get_tick_params()["labelbottom"] for axis in figures[0].axes[:6]]
+    assert labelled == [False, False, True, True, True, True]
