@@ -127,7 +127,7 @@ def verify(store: StoreOption = None, json: JsonOption = False, quiet: QuietOpti
 def export(
     to: Annotated[
         Path,
-        typer.Option("--to", help="The file to write; a folder for tables of several datasets."),
+        typer.Option("--to", help="The file to write; a folder for several tables."),
     ],
     nodes: Annotated[
         list[str] | None,

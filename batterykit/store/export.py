@@ -1,7 +1,8 @@
 """Copies of what the store holds, for other programs: one NetCDF file, or tables.
 
 A NetCDF file keeps everything (groups are the nodes). A table has one row per element: per cell
-and check-up, per sample of a curve, per row of an ageing-set table.
+and check-up, per sample of a curve, per row of an ageing-set table. Datasets with elements of more
+than one sort (dQ/dV: per voltage, per peak) become one table of each.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ def export(
     force: bool = False,
     track: Track = no_track,
 ) -> list[Path]:
-    """Write nodes to one NetCDF file, or to one table per node.
+    """Write nodes to one NetCDF file, or to tables.
 
     Parameters
     ----------
     nodes
         Paths of the nodes to export.
     target
-        The file to write; for tables of more than one node, the folder.
+        The file to write; for more than one table, the folder.
     format_
         One of `FORMATS`.
     force
@@ -64,20 +65,21 @@ def export(
         raise UsageError("no node of the store matches", fix="see `batterykit store info`")
     if target.exists() and not force:
         raise UsageError("the target exists", fix="add --force to replace it", file=target)
-    _check_target(store, target, folder=format_ != "netcdf" and len(nodes) > 1)
     if format_ == "netcdf":
+        _check_target(store, target, folder=False)
         return [_whole(target, lambda path: _write_netcdf(store, nodes, path, track))]
     write = _TABLE_WRITERS[format_]
-    suffix = _SUFFIXES[format_]
-    if len(nodes) == 1:
-        table = to_table(nodes[0], store.read(nodes[0]))
+    alone = to_tables(nodes[0], store.read(nodes[0])) if len(nodes) == 1 else {}
+    _check_target(store, target, folder=len(alone) != 1)
+    if len(alone) == 1:
+        (table,) = alone.values()
         return [_whole(target, lambda path: write(table, path))]
     target.mkdir(parents=True, exist_ok=True)
     written = []
     for node in track(nodes, f"writing {format_}", len(nodes)):
-        file = target / (node.replace("/", "_") + suffix)
-        table = to_table(node, store.read(node))
-        written.append(_whole(file, lambda path, table=table: write(table, path)))  # type: ignore[misc]
+        for name, table in to_tables(node, store.read(node)).items():
+            file = target / (name.replace("/", "_") + _SUFFIXES[format_])
+            written.append(_whole(file, lambda path, table=table: write(table, path)))  # type: ignore[misc]
     return written
 
 
@@ -89,7 +91,7 @@ def _check_target(store: Store, target: Path, *, folder: bool) -> None:
         )
     if target.exists() and target.is_dir() != folder:
         raise UsageError(
-            "tables of several datasets need a folder, and this is a file"
+            "several tables need a folder, and this is a file"
             if folder
             else "this is a folder, and the export is one file",
             fix=f"name {'a folder' if folder else 'a file'} with --to",
@@ -97,8 +99,8 @@ def _check_target(store: Store, target: Path, *, folder: bool) -> None:
         )
 
 
-def to_table(node: str, dataset: xr.Dataset) -> pd.DataFrame:
-    """Return a dataset as one table; column names carry the unit, as in `voltage [V]`.
+def to_tables(node: str, dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """Return a dataset as tables; column names carry the unit, as in `voltage [V]`.
 
     Parameters
     ----------
@@ -109,17 +111,26 @@ def to_table(node: str, dataset: xr.Dataset) -> pd.DataFrame:
 
     Returns
     -------
-    pandas.DataFrame
-        Ragged arrays get one row per element with the coordinates of its cell or curve repeated;
-        other datasets one row per combination of their dimensions.
+    dict of pandas.DataFrame
+        Ragged arrays: under the node's path, one row per element with the coordinates of its cell
+        or curve repeated. Other datasets: one row per combination of the dimensions. Where
+        variables lie on different dimensions, one table for each (never all combinations: those
+        of voltages and peaks fill any memory), under the path with the last dimension added;
+        what all of them share stands in each.
     """
     schema = schema_of(node)
     if schema.ragged is not None:
-        return _ragged_table(dataset, *schema.ragged)
-    table = dataset.to_dataframe().reset_index()
-    return table.rename(
-        columns={str(name): _header(dataset, str(name)) for name in dataset.variables}
-    )
+        return {node: _ragged_table(dataset, *schema.ragged)}
+    dims = {variable.dims for variable in dataset.data_vars.values()}
+    widest = sorted(one for one in dims if not any(set(one) < set(other) for other in dims))
+    headers = {str(name): _header(dataset, str(name)) for name in dataset.variables}
+    tables = {}
+    for one in widest:
+        names = [name for name, v in dataset.data_vars.items() if set(v.dims) <= set(one)]
+        table = dataset[names].to_dataframe(dim_order=list(one)).reset_index()
+        name = node if len(widest) == 1 else f"{node}/{one[-1]}"
+        tables[name] = table.rename(columns=headers)
+    return tables
 
 
 def _ragged_table(dataset: xr.Dataset, instance: str, element: str) -> pd.DataFrame:

@@ -47,6 +47,42 @@ def test_a_ragged_node_becomes_a_long_table_with_units_in_its_header(
     assert table["rpt"].tolist() == [0] * 100 + [1] * 100
 
 
+def test_variables_of_different_dimensions_become_tables_of_their_own(
+    store: Store, tmp_path: Path
+) -> None:
+    size = {"curve": 3, "peak": 10, "candidate": 16, "voltage": 50_000}  # together 24 million rows
+    peak = {"voltage": "V", "height": "Ah/V", "width": "V", "area": "Ah"}
+    features = xr.Dataset(
+        {
+            f"{kind}_{name}": ((("curve", kind)), np.ones((3, size[kind])), {"units": units})
+            for kind in ("peak", "candidate")
+            for name, units in peak.items()
+        }
+        | {
+            "dqdv": (("curve", "voltage"), np.ones((3, 50_000)), {"units": "Ah/V"}),
+            "noise": ("curve", np.array([1.0, 2.0, 3.0]), {"units": "V"}),
+        },
+        coords={
+            "cell": ("curve", np.array(["E5-A", "E5-B", "E5-C"], dtype=object)),
+            "rpt": ("curve", np.array([0, 1, 2])),
+            "direction": ("curve", np.array(["discharge"] * 3, dtype=object)),
+            "voltage": ("voltage", np.linspace(2.5, 4.2, 50_000), {"units": "V"}),
+        },
+    )
+    store.write("features/ica/abc", features, command="features ica")
+    files = export(store, ["features/ica/abc"], tmp_path / "ica", "parquet")
+    tables = {file.stem.removeprefix("features_ica_abc_"): pd.read_parquet(file) for file in files}
+    assert {name: len(table) for name, table in tables.items()} == {
+        name: 3 * size[name] for name in ("peak", "candidate", "voltage")
+    }
+    assert tables["peak"]["cell"].tolist() == ["E5-A"] * 10 + ["E5-B"] * 10 + ["E5-C"] * 10
+    assert (
+        tables["voltage"]["noise [V]"].tolist() == [1.0] * 50_000 + [2.0] * 50_000 + [3.0] * 50_000
+    )
+    assert "peak_area [Ah]" in tables["peak"]
+    assert "peak_area [Ah]" not in tables["voltage"]
+
+
 def test_several_nodes_become_a_folder_of_tables(store: Store, tmp_path: Path) -> None:
     files = export(store, store.nodes(), tmp_path / "tables", "csv")
     assert sorted(file.name for file in files) == [
