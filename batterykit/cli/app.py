@@ -51,7 +51,14 @@ app.command("demo")(demo.demo)
 def main() -> None:
     """Run the command line; the one place where errors become exit codes."""
     try:
-        app()
+        try:
+            app()
+        except OSError as error:  # a place named by an option or a setting that cannot be used
+            raise BatterykitError(
+                error.strerror or str(error),
+                fix="look at the path, its permissions and the disk, or name another place",
+                file=error.filename,
+            ) from error
     except BatterykitError as error:
         Console(json="--json" in sys.argv).fail(error)
         sys.exit(error.exit_code)

@@ -5,7 +5,7 @@ Nothing heavy is imported here: a run that finds everything in the cache needs t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,6 +16,9 @@ Phys. 24 (2022) 7909, doi:10.1039/D2CP00417H (`SEI growth activation energy` of 
 
 CHECK_UP_TEMPERATURE = 25.0
 """[degC] at which the record's check-ups are done; Kirkaldy et al., J. Power Sources 603 (2024)."""
+
+
+_Volts = Annotated[float, Field(ge=0, le=10)]
 
 
 class SummaryOptions(BaseModel):
@@ -31,10 +34,8 @@ class SummaryOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    activation_energy: float = Field(default=SEI_ACTIVATION_ENERGY, ge=0, allow_inf_nan=False)
-    reference_temperature: float = Field(
-        default=CHECK_UP_TEMPERATURE, gt=-273.15, allow_inf_nan=False
-    )
+    activation_energy: float = Field(default=SEI_ACTIVATION_ENERGY, ge=0, le=1e6)
+    reference_temperature: float = Field(default=CHECK_UP_TEMPERATURE, ge=-100, le=200)
 
 
 class SequenceOptions(BaseModel):
@@ -77,7 +78,7 @@ class IcaOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window: tuple[float, float] = (2.5, 4.2)
+    window: tuple[_Volts, _Volts] = (2.5, 4.2)
     grid_step: float = Field(default=0.001, ge=1e-5, le=0.1)
     kernel_width: float | None = Field(default=None, gt=0, le=0.5)
     prominence: float = Field(default=0.02, ge=0, lt=1)

@@ -70,6 +70,8 @@ def test_options_reach_the_stored_parameters(store: Path) -> None:
     [
         (["--window", "4.2", "2.5"], "window must rise"),
         (["--kernel-width", "0"], "--kernel-width: Input should be greater than 0"),
+        (["--window", "2.5", "inf"], "--window: Input should be less than or equal to 10"),
+        (["--window", "-inf", "4.2"], "--window: Input should be greater than or equal to 0"),
         (["--peaks", "99"], "--peaks: Input should be less than or equal to 16"),
         (["--kind", "2C"], "2C"),
     ],
@@ -80,6 +82,27 @@ def test_wrong_options_exit_with_2_and_name_the_option(
     done = batterykit("features", "ica", *arguments, "--store", store, cwd=store.parent)
     assert done.returncode == 2
     assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--activation-energy", "1e300"), ("--reference-temperature", "-273.1499")],
+)
+def test_options_that_would_make_features_infinite_are_refused(
+    store: Path, option: str, value: str
+) -> None:
+    done = batterykit("features", "summary", option, value, "--store", store, cwd=store.parent)
+    assert done.returncode == 2
+    assert option in done.stderr
+
+
+def test_a_folder_for_pictures_that_cannot_be_made_is_an_error(store: Path) -> None:
+    (store.parent / "letter.txt").write_text("mine")
+    arguments = ("ica", "--plot", "--pictures", "letter.txt", "--store", store, "--json")
+    done = batterykit("features", *arguments, cwd=store.parent)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout)["error"]["file"] == "letter.txt"
 
 
 def test_missing_curves_exit_with_1_and_say_which_command_brings_them(store: Path) -> None:
