@@ -144,7 +144,11 @@ def refresh(
 
 
 def _input_nodes(store: Store, kind: str, curves: str) -> list[str]:
-    raw = store.nodes("raw/")
+    raw = [  # a damaged one as well: it is an error further on, not an experiment less
+        name
+        for name in store.expected_nodes()
+        if name.startswith("raw/") and (store.path / name).exists()
+    ]
     wanted = f"curves/{curves}" if kind == "ica" else "summary"
     inputs = [name for name in raw if name.split("/", 2)[-1] == wanted]
     if inputs:

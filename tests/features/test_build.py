@@ -154,6 +154,15 @@ def test_a_damaged_entry_is_noticed_and_computed_again(store: Store, variable: s
     assert refresh(store, "ica").computed == ()
 
 
+def test_a_damaged_experiment_is_an_error_not_an_experiment_less(store: Store) -> None:
+    more = raw_summary(["E1-A"], experiment=1, n_rpt=[7])
+    store.write("raw/expt1/summary", more, command="test")
+    assert refresh(store, "summary").rows == 3
+    (store.path / "raw/expt1/summary/zarr.json").write_text("{")
+    with pytest.raises(StoreError, match=r"raw/expt1/summary' is damaged"):
+        refresh(store, "summary")
+
+
 def test_a_node_without_its_metadata_is_noticed_and_computed_again(store: Store) -> None:
     node = build(store, "summary")
     (store.path / node / "zarr.json").write_text("{")
