@@ -18,6 +18,8 @@ from batterykit.features.summary import (
     intervals,
     last_measured,
     last_measured_at,
+    take_rpt,
+    values_of,
 )
 
 CLOCK_UNITS = {"days": "d", "throughput": "Ah"}
@@ -45,9 +47,9 @@ def sequence(raw: xr.Dataset, options: SequenceOptions | None = None) -> xr.Data
     """
     options = options or SequenceOptions()
     exists = check_up_exists(raw)
-    throughput = raw["charge_throughput"].transpose("cell", "rpt").values.astype(np.float64)
+    throughput = values_of(raw, "charge_throughput")
     days = days_of_ageing(raw)
-    resistance = raw["resistance_0p1s"].transpose("cell", "rpt").values.astype(np.float64)
+    resistance = values_of(raw, "resistance_0p1s")
     clock = days if options.clock == "days" else throughput
     clock = clock - clock[:, :1]
     mask = exists & _rises_above_all_before(clock)
@@ -64,7 +66,7 @@ def sequence(raw: xr.Dataset, options: SequenceOptions | None = None) -> xr.Data
             "charge throughput of the ageing set ending here",
         ),
         "interval_temperature": (
-            _without_first(raw["age_set_temperature"].transpose("cell", "rpt").values),
+            _without_first(values_of(raw, "age_set_temperature")),
             "degC",
             "mean cell temperature of the ageing set ending here",
         ),
@@ -74,7 +76,7 @@ def sequence(raw: xr.Dataset, options: SequenceOptions | None = None) -> xr.Data
             "last measured 0.1 s resistance",
         ),
         "resistance_age": (
-            clock - _clock_at(clock, measured_at),
+            clock - take_rpt(clock, measured_at),
             unit,
             "time since resistance_last was measured",
         ),
@@ -106,12 +108,6 @@ def _rises_above_all_before(clock: np.ndarray) -> np.ndarray:
 
 
 def _without_first(values: np.ndarray) -> np.ndarray:
-    later = values.astype(np.float64)
+    later = values.copy()
     later[:, 0] = np.nan
     return later
-
-
-def _clock_at(clock: np.ndarray, rpt: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(rpt)
-    index = np.where(known, rpt, 0).astype(np.int64)
-    return np.where(known, np.take_along_axis(clock, index, axis=1), np.nan)

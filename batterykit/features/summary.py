@@ -59,22 +59,22 @@ def summary(raw: xr.Dataset, options: SummaryOptions | None = None) -> xr.Datase
     """
     options = options or SummaryOptions()
     exists = check_up_exists(raw)
-    throughput = _values(raw, "charge_throughput")
+    throughput = values_of(raw, "charge_throughput")
     days = days_of_ageing(raw)
-    temperature = _values(raw, "age_set_temperature")
+    temperature = values_of(raw, "age_set_temperature")
     factor = arrhenius_factor(temperature, options)
     step_throughput, step_days = intervals(throughput), intervals(days)
-    resistance = last_measured(_values(raw, "resistance_0p1s"), exists)
-    resistance_rpt = last_measured_at(_values(raw, "resistance_0p1s"), exists)
+    resistance = last_measured(values_of(raw, "resistance_0p1s"), exists)
+    resistance_rpt = last_measured_at(values_of(raw, "resistance_0p1s"), exists)
 
     variables = {
         "charge_throughput": (throughput, "Ah", "charge throughput of ageing so far"),
         "energy_throughput": (
-            _values(raw, "energy_throughput"),
+            values_of(raw, "energy_throughput"),
             "Wh",
             "energy throughput of ageing so far",
         ),
-        "ageing_cycles": (_values(raw, "ageing_cycles"), "1", "ageing cycles so far"),
+        "ageing_cycles": (values_of(raw, "ageing_cycles"), "1", "ageing cycles so far"),
         "days": (days, "d", "days of degradation so far"),
         "temperature_cell": (
             _weighted_mean_so_far(temperature, step_throughput),
@@ -99,7 +99,7 @@ def summary(raw: xr.Dataset, options: SummaryOptions | None = None) -> xr.Datase
             "check-ups since resistance_last was measured",
         ),
         "resistance_age_days": (
-            days - _take_rpt(days, resistance_rpt),
+            days - take_rpt(days, resistance_rpt),
             "d",
             "days of degradation since resistance_last was measured",
         ),
@@ -133,7 +133,7 @@ def check_up_exists(raw: xr.Dataset) -> np.ndarray:
 
 def days_of_ageing(raw: xr.Dataset) -> np.ndarray:
     """Return the days of degradation (cell, rpt) [d], zero at RPT0 where the record is empty."""
-    days = _values(raw, "days_of_degradation").copy()
+    days = values_of(raw, "days_of_degradation")
     days[:, 0] = np.where(np.isnan(days[:, 0]), 0.0, days[:, 0])
     return days
 
@@ -145,9 +145,21 @@ def intervals(so_far: np.ndarray) -> np.ndarray:
     return added
 
 
+def values_of(raw: xr.Dataset, name: str) -> np.ndarray:
+    """Return a column of the summary as float64 (cell, rpt)."""
+    return raw[name].transpose("cell", "rpt").values.astype(np.float64)
+
+
+def take_rpt(values: np.ndarray, rpt: np.ndarray) -> np.ndarray:
+    """Return the values (cell, rpt) at each cell's check-ups `rpt`; NaN where `rpt` is NaN."""
+    known = ~np.isnan(rpt)
+    index = np.where(known, rpt, 0).astype(np.int64)
+    return np.where(known, np.take_along_axis(values, index, axis=1), np.nan)
+
+
 def last_measured(values: np.ndarray, exists: np.ndarray) -> np.ndarray:
     """Return the newest known value at each check-up: (cell, rpt), NaN before the first."""
-    return _take_rpt(values, last_measured_at(values, exists))
+    return take_rpt(values, last_measured_at(values, exists))
 
 
 def last_measured_at(values: np.ndarray, exists: np.ndarray) -> np.ndarray:
@@ -160,12 +172,12 @@ def last_measured_at(values: np.ndarray, exists: np.ndarray) -> np.ndarray:
 def history_flags(raw: xr.Dataset) -> xr.DataArray:
     """Return the bits of `FLAGS` for every check-up of every cell: int64 (cell, rpt)."""
     exists = check_up_exists(raw)
-    throughput, days = _values(raw, "charge_throughput"), days_of_ageing(raw)
-    resistance = _values(raw, "resistance_0p1s")
+    throughput, days = values_of(raw, "charge_throughput"), days_of_ageing(raw)
+    resistance = values_of(raw, "resistance_0p1s")
     set_ended = exists.copy()
     set_ended[:, 0] = False
     now = {
-        "temperature_missing": np.isnan(_values(raw, "age_set_temperature")) & set_ended,
+        "temperature_missing": np.isnan(values_of(raw, "age_set_temperature")) & set_ended,
         "throughput_missing": np.isnan(throughput),
         "throughput_not_increasing": intervals(throughput) <= 0,
         "days_missing": np.isnan(days),
@@ -193,16 +205,6 @@ def cell_coords(raw: xr.Dataset) -> dict[str, xr.Variable]:
     return {
         name: raw[name].variable for name in ("cell", "rpt", *CELL_COORDS) if name in raw.coords
     }
-
-
-def _values(raw: xr.Dataset, name: str) -> np.ndarray:
-    return raw[name].transpose("cell", "rpt").values.astype(np.float64)
-
-
-def _take_rpt(values: np.ndarray, rpt: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(rpt)
-    index = np.where(known, rpt, 0).astype(np.int64)
-    return np.where(known, np.take_along_axis(values, index, axis=1), np.nan)
 
 
 def _sum_so_far(added: np.ndarray, start: np.ndarray) -> np.ndarray:
