@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from batterykit.datasets import lgm50t
 from batterykit.datasets.lgm50t import SourceFile
-from batterykit.errors import InputError
+from batterykit.errors import InputError, StoreError
 from batterykit.progress import Track, no_track
 from batterykit.store.fingerprint import hash_bytes, hash_json
 
@@ -211,7 +211,9 @@ def ingest(
         raise errors[0] if len(errors) == 1 else BadFilesError(errors)
     if not report.changed:
         count = sum(node.files for one in report.experiments for node in one.nodes)
-        store.note(COMMAND, f"nothing changed: {count} files as before, no file read again")
+        note = f"nothing changed: {count} files as before, no file read again"
+        with contextlib.suppress(StoreError):  # this answer needs no store that can be written
+            store.note(COMMAND, note)
     return report
 
 

@@ -7,6 +7,7 @@ than one sort (dQ/dV: per voltage, per peak) become one table of each.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from batterykit.errors import UsageError
+from batterykit.errors import BatterykitError, UsageError
 from batterykit.progress import Track, no_track
 from batterykit.store.schema import schema_of
 from batterykit.store.store import Store
@@ -58,6 +59,8 @@ def export(
     UsageError
         The target exists and `force` is false, is a folder where a file is to be written (or the
         reverse), or lies in the store; there is nothing to export, or the format is unknown.
+    BatterykitError
+        The target cannot be written.
     """
     if format_ not in FORMATS:
         raise UsageError(f"unknown format '{format_}'", fix=f"use one of {', '.join(FORMATS)}")
@@ -199,11 +202,18 @@ _TABLE_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
 
 def _whole(target: Path, write: Callable[[Path], None]) -> Path:
     """Write beside the target and move into place, so that a half-written file never stays."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         write(beside)
         beside.replace(target)
+    except OSError as error:
+        raise BatterykitError(
+            f"cannot be written: {error.strerror or error}",
+            fix="make room on the disk, or name a place where you may write",
+            file=target,
+        ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
     return target

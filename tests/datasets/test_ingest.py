@@ -314,6 +314,18 @@ def test_measured_and_synthetic_experiments_do_not_share_a_store(
     assert empty.nodes() == []
 
 
+def test_nothing_new_is_said_of_a_store_that_cannot_be_written(
+    source: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, source)
+
+    def refuse(*_: object) -> None:
+        raise StoreError("read-only", fix="-")
+
+    monkeypatch.setattr(store, "_append_log", refuse)
+    assert not ingest(store, source).changed
+
+
 def test_a_damaged_node_is_an_error_not_written_over(source: Path, store: Store) -> None:
     ingest(store, source)
     (store.path / CURVES / "zarr.json").write_text("{")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from batterykit.errors import UsageError
+from batterykit.errors import BatterykitError, UsageError
 from batterykit.store import Store
 from batterykit.store.export import export
 from tests.store.datasets import curves, sets
@@ -118,6 +118,17 @@ def test_force_never_replaces_a_folder_by_a_file_nor_a_file_by_a_folder(
     with pytest.raises(UsageError, match="this is a file"):
         export(store, store.nodes(), folder / "chapter1.txt", "csv", force=True)
     assert (folder / "chapter1.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "format_"), [("all.nc", "netcdf"), ("sets.csv", "csv")])
+def test_a_target_that_cannot_be_written_is_named(
+    store: Store, tmp_path: Path, name: str, format_: str
+) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    target = tmp_path / "letter.txt" / name
+    with pytest.raises(BatterykitError, match="cannot be written") as caught:
+        export(store, [SETS], target, format_)
+    assert caught.value.file == str(target)
 
 
 @pytest.mark.parametrize("place", [".", "raw", "new/table.csv"])
