@@ -95,6 +95,8 @@ def demo(
             "pictures": pictures,
         }
     )
+    for note in run.manifest["notes"]:
+        console.say(f"Note: {note}.")
     console.say("Pictures: " + " and ".join(str(path) for path in pictures))
     console.say(f"Done in {seconds:.0f} s. Next: batterykit runs show latest --runs {out / 'runs'}")
 

@@ -49,8 +49,13 @@ def train(
         ),
     ] = None,
     context: Annotated[
-        int, typer.Option(min=2, help="forecast: how many check-ups are given, RPT0 counted.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            min=2,
+            help="forecast: how many check-ups are given, RPT0 counted. [default: 3]",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks are trained.")
@@ -76,10 +81,17 @@ def train(
     `batterykit train --model lgbm --expt 2 --expt 5 --seed 7 --json`
     """
     from batterykit.config import load_settings
+    from batterykit.errors import UsageError
     from batterykit.learning.runs import train as run_training
+    from batterykit.learning.tasks import DEFAULT_CONTEXT
     from batterykit.plots.runs import draw_run
     from batterykit.store import Store
 
+    if context is not None and task == "estimate":
+        raise UsageError(
+            "--context has no meaning for --task estimate, which is given every check-up so far",
+            fix="leave it out, or add --task forecast",
+        )
     console = Console(json=json, quiet=quiet)
     settings = load_settings(store=store, runs=runs)
     track, listen = console.meter()
@@ -91,7 +103,7 @@ def train(
         task=task,
         target=target,
         experiments=_experiments(expt or []),
-        context=context,
+        context=context or DEFAULT_CONTEXT,
         seed=seed,
         device=device,
         jobs=processes(),

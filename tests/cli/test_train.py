@@ -106,6 +106,7 @@ def group_is_alive(group: int) -> bool:
         (("--model", "ode", "--device", "cuda"), 2, "has no CUDA"),
         (("--expt", "7"), 2, "there is no such experiment"),
         (("--expt", "3"), 2, "expt3 is not in the store"),
+        (("--context", "4"), 2, "--context has no meaning for --task estimate"),
         (("--task", "forecast", "--context", "5"), 2, "no check-up after the first 5"),
         (("--store", "elsewhere.zarr"), 1, "there is no store here"),
     ],
