@@ -1,4 +1,4 @@
-"""`batterykit store info|log|verify|export`: look at what the store holds, and copy it out."""
+"""`batterykit store info|log|verify|export|remove`: see what the store holds, copy it, tidy up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batterykit.cli.options import JsonOption, QuietOption, StoreOption
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Look at what the store holds, check it, copy it out.",
+    help="Look at what the store holds, check it, copy it out, tidy up.",
 )
 
 
@@ -118,7 +118,9 @@ def verify(store: StoreOption = None, json: JsonOption = False, quiet: QuietOpti
             ["node", "problem"],
             [[problem.node, problem.what] for problem in problems],
         )
-        console.say("Remove a damaged node's folder and run the command that made it again.")
+        console.say(
+            "Next: batterykit store remove NODE --force, then the command that makes it again"
+        )
         raise typer.Exit(1)
     console.show(f"{opened.path}: all {len(nodes)} datasets are as they were written")
 
@@ -178,6 +180,50 @@ def export(
     )
     console.result({"store": opened.path, "nodes": chosen, "files": written})
     console.say(f"Wrote {len(chosen)} datasets to {to}.")
+
+
+@app.command()
+def remove(
+    nodes: Annotated[
+        list[str], typer.Argument(help="Datasets, by path or beginning of it; damaged ones too.")
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Really remove; there is no way back.")
+    ] = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Remove datasets: damaged ones, old runs, features of parameters no longer used.
+
+    **Examples**
+
+    `batterykit store remove features/ica --force`
+
+    `batterykit store remove raw/expt5/curves/0.1C --force`
+    """
+    from batterykit.config import load_settings
+    from batterykit.errors import UsageError
+    from batterykit.store import Store
+
+    console = Console(json=json, quiet=quiet)
+    opened = Store.open(load_settings(store=store).store)
+    chosen = [
+        node for node in opened.expected_nodes() if any(_begins(node, prefix) for prefix in nodes)
+    ]
+    if not chosen:
+        raise UsageError(
+            f"the store has no dataset '{', '.join(nodes)}'", fix="see `batterykit store info`"
+        )
+    if not force:
+        raise UsageError(
+            f"this would remove {len(chosen)} datasets: {', '.join(chosen)}",
+            fix="add --force if that is what you want",
+        )
+    for node in chosen:
+        opened.remove(node, command="store remove")
+    console.result({"store": opened.path, "removed": chosen})
+    console.say(f"Removed {', '.join(chosen)}.")
 
 
 def _begins(node: str, prefix: str) -> bool:

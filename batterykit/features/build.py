@@ -262,13 +262,10 @@ def _cell_names(dataset: xr.Dataset) -> list[str]:
 
 def _curve_names(dataset: xr.Dataset) -> list[str]:
     columns = (dataset[name].values for name in ("cell", "rpt", "direction", "protocol"))
-    names: list[str] = []
-    seen: dict[str, int] = {}
-    for cell, rpt, direction, protocol in zip(*columns, strict=True):
-        name = f"{cell} RPT{int(rpt):02d} {direction} {protocol}"
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return names
+    return [
+        f"{cell} RPT{int(rpt):02d} {direction} {protocol}"
+        for cell, rpt, direction, protocol in zip(*columns, strict=True)
+    ]
 
 
 def _contents(raw: xr.Dataset, rows: _Rows) -> dict[str, list[str]]:

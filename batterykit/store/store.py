@@ -225,7 +225,8 @@ class Store:
         except Exception as error:  # zarr, its codecs and xarray raise whatever they met
             raise StoreError(
                 f"node '{node}' cannot be read ({type(error).__name__}: {error})",
-                fix="remove the node's folder and run the command that made it again",
+                fix=f"run `batterykit store remove {node} --force`, then make it again with "
+                f"`{_command_that_makes(node)}`",
                 file=self.path / node,
             ) from error
         schema.check(node, dataset)
@@ -242,7 +243,8 @@ class Store:
     def _damaged(self, node: str, how: str) -> StoreError:
         return StoreError(
             f"node '{node}' is damaged: {how}",
-            fix="remove the node's folder and run the command that made it again",
+            fix=f"run `batterykit store remove {node} --force`, then make it again with "
+            f"`{_command_that_makes(node)}`",
             file=self.path / node,
         )
 
@@ -310,20 +312,21 @@ class Store:
             self._finish(entry)
 
     def remove(self, node: str, *, command: str, note: str = "") -> None:
-        """Remove a node and log it.
+        """Remove a node, also a damaged or a lost one, and log it.
 
         Raises
         ------
         StoreError
-            There is no such node, or the store cannot be written.
+            There is and was no such node, or the store cannot be written.
         """
         with self.writing(), _store_errors(self.path):
-            if not self.has(node):
+            if node not in self.expected_nodes():
                 raise self._missing(node)
             trash = self._private / "staging" / uuid.uuid4().hex
-            (self.path / node).rename(trash)
+            if (self.path / node).exists():
+                (self.path / node).rename(trash)
             self._append_log(_log_entry(command, node, note or "removed", None))
-            shutil.rmtree(trash)
+            shutil.rmtree(trash, ignore_errors=True)
 
     def note(self, command: str, note: str, details: Mapping[str, Any] | None = None) -> None:
         """Append a line to the log without writing a node."""

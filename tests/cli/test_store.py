@@ -53,6 +53,20 @@ def test_export_takes_the_format_from_the_ending(folder: Path) -> None:
     assert (again.returncode, "--force" in again.stderr) == (2, True)
 
 
+def test_a_damaged_dataset_is_removed_only_by_force(folder: Path) -> None:
+    node = "raw/expt5/curves/0.1C"
+    (folder / "batterykit.zarr" / node / "zarr.json").write_text("not JSON")
+    asked = batterykit("store", "remove", node, cwd=folder)
+    assert (asked.returncode, "--force" in asked.stderr) == (2, True)
+    assert batterykit("store", "verify", "-q", cwd=folder).returncode == 1
+    done = batterykit("store", "remove", node, "--force", "--json", cwd=folder)
+    assert json.loads(done.stdout)["removed"] == [node]
+    assert batterykit("store", "verify", "-q", cwd=folder).returncode == 0
+    assert Store.open(folder / "batterykit.zarr").nodes() == ["raw/expt5/sets"]
+    again = batterykit("store", "remove", node, "--force", cwd=folder)
+    assert (again.returncode, "no dataset" in again.stderr) == (2, True)
+
+
 def test_quiet_and_json_keep_stderr_empty(folder: Path) -> None:
     for option in ("-q", "--json"):
         assert batterykit("store", "verify", option, cwd=folder).stderr == ""
