@@ -11,9 +11,9 @@ import xarray as xr
 
 from batterykit.features.options import SequenceOptions
 from batterykit.features.summary import (
-    cell_coords,
     check_up_exists,
     days_of_ageing,
+    feature_dataset,
     history_flags,
     intervals,
     last_measured,
@@ -81,17 +81,7 @@ def sequence(raw: xr.Dataset, options: SequenceOptions | None = None) -> xr.Data
             "time since resistance_last was measured",
         ),
     }
-    features = xr.Dataset(
-        {
-            name: (
-                ("cell", "rpt"),
-                np.where(exists, values, np.nan),
-                {"units": units, "long_name": text},
-            )
-            for name, (values, units, text) in variables.items()
-        },
-        coords=cell_coords(raw),
-    )
+    features = feature_dataset(raw, variables)
     features["mask"] = (
         ("cell", "rpt"),
         mask,

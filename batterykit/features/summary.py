@@ -6,6 +6,8 @@ Only measured columns of the record and sums of them; nothing that is computed f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 
@@ -104,17 +106,7 @@ def summary(raw: xr.Dataset, options: SummaryOptions | None = None) -> xr.Datase
             "days of degradation since resistance_last was measured",
         ),
     }
-    features = xr.Dataset(
-        {
-            name: (
-                ("cell", "rpt"),
-                np.where(exists, values, np.nan),
-                {"units": units, "long_name": text},
-            )
-            for name, (values, units, text) in variables.items()
-        },
-        coords=cell_coords(raw),
-    )
+    features = feature_dataset(raw, variables)
     features["quality_flag"] = history_flags(raw)
     return features
 
@@ -197,6 +189,32 @@ def history_flags(raw: xr.Dataset) -> xr.DataArray:
             "flag_masks": list(FLAGS.values()),
             "flag_meanings": " ".join(FLAGS),
         },
+    )
+
+
+def feature_dataset(
+    raw: xr.Dataset, variables: Mapping[str, tuple[np.ndarray, str, str]]
+) -> xr.Dataset:
+    """Return (cell, rpt) features, NaN past each cell's last check-up.
+
+    Parameters
+    ----------
+    raw
+        `raw/expt{N}/summary`, for its coordinates.
+    variables
+        Name -> values (cell, rpt), unit, long name.
+    """
+    exists = check_up_exists(raw)
+    return xr.Dataset(
+        {
+            name: (
+                ("cell", "rpt"),
+                np.where(exists, values, np.nan),
+                {"units": units, "long_name": text},
+            )
+            for name, (values, units, text) in variables.items()
+        },
+        coords=cell_coords(raw),
     )
 
 

@@ -174,7 +174,7 @@ class LatentOde(Model):
         with deterministic():
             inputs = _stack(views, device)
             fit_mask = torch.from_numpy(fitted).to(device)
-            wanted = torch.from_numpy(np.nan_to_num(answers / scale)).to(device)
+            wanted = torch.from_numpy(np.where(fitted, answers / scale, 0.0)).to(device)
             dynamics = Dynamics(
                 len(members), inputs[0].shape[-1], inputs[2].shape[-1], self.seed * 1000
             ).to(device)
@@ -291,7 +291,8 @@ class Lens:
     def view(self, data: Sequences) -> View:
         """Return what the member sees of these cells."""
         course = self.course.at(data)
-        step = np.nan_to_num(np.diff(np.sqrt(data.time), axis=1)) / self.clock
+        durations = np.diff(np.sqrt(data.time), axis=1) / self.clock
+        step = np.where(data.mask[:, 1:], durations, 0.0)
         use = np.where(data.mask[:, 1:, None], self.cleaner.clean(data)[:, 1:], 0.0)
         return View(course, use, step[:, :, None], departures(data, course) / self.scale)
 

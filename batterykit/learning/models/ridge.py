@@ -94,10 +94,15 @@ def _rows(data: Sequences, course: Course, cleaner: Cleaner) -> np.ndarray:
     off = departures(data, course.at(data)) * 100
     off = np.broadcast_to(off[:, None, :], (*levels.shape[:2], off.shape[-1]))
     terms = np.concatenate([levels, off], axis=-1)
-    own = [data.column(name)[:, :, None] for name in data.names if name.startswith("experiment_")]
-    terms = np.concatenate([terms, *(np.nan_to_num(terms * one) for one in own)], axis=-1)
-    far = np.nan_to_num(data.column("sqrt_throughput")) / np.sqrt(max(course.grids["all"][-1], 1.0))
+    own = [_where_real(data, name) for name in data.names if name.startswith("experiment_")]
+    terms = np.concatenate([terms, *(terms * one[:, :, None] for one in own)], axis=-1)
+    far = _where_real(data, "sqrt_throughput") / np.sqrt(max(course.grids["all"][-1], 1.0))
     return np.concatenate([terms, terms * far[:, :, None]], axis=-1)
+
+
+def _where_real(data: Sequences, name: str) -> np.ndarray:
+    """Return a column that is never missing, (cell, step), 0 in the padding."""
+    return np.where(data.mask, data.column(name), 0.0)
 
 
 def _solve(
