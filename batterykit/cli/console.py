@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import typer
 
 from batterykit.errors import BatterykitError
+from batterykit.jsonable import jsonable
 from batterykit.progress import Track
 
 T = TypeVar("T")
@@ -131,7 +131,7 @@ class Console:
     def result(self, payload: Mapping[str, Any]) -> None:
         """Print the machine-readable result on stdout, with `--json` only."""
         if self.json:
-            text = json_module.dumps(_jsonable(payload), indent=2, allow_nan=False)
+            text = json_module.dumps(jsonable(payload), indent=2, allow_nan=False)
             sys.stdout.write(text + "\n")
 
     def fail(self, error: BatterykitError) -> None:
@@ -152,17 +152,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return text in ("-", "")
     return True
-
-
-def _jsonable(value: Any) -> Any:  # noqa: ANN401 - anything a command may report
-    """Turn numpy values, paths and NaN (null: JSON has no NaN) into what JSON knows."""
-    tolist = getattr(value, "tolist", None)
-    if callable(tolist):
-        value = tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else str(value)

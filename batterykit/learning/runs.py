@@ -8,7 +8,6 @@ store has its predictions.
 from __future__ import annotations
 
 import json
-import math
 import platform
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ import xarray as xr
 
 from batterykit import __version__
 from batterykit.errors import StoreError, UsageError
+from batterykit.jsonable import jsonable
 from batterykit.learning.evaluate import Evaluation, evaluate, predictions_dataset, report
 from batterykit.learning.models import REGISTRY, model_class
 from batterykit.learning.models.base import Listen, no_listener
@@ -149,10 +149,10 @@ def train(
         }
         _write_json(staged / MANIFEST, manifest)
         _write_json(staged / METRICS, metrics)
-        lines = [json.dumps(_plain(entry)) for entry in evaluation.history]
+        lines = [json.dumps(jsonable(entry)) for entry in evaluation.history]
         (staged / HISTORY).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         predictions = predictions_dataset(evaluation)
-        predictions.attrs["manifest"] = json.dumps(_plain(manifest))
+        predictions.attrs["manifest"] = json.dumps(jsonable(manifest))
         store.write(
             _node(run_id),
             predictions,
@@ -348,16 +348,5 @@ def _git_commit() -> str | None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(_plain(content), indent=2, allow_nan=False)
+    text = json.dumps(jsonable(content), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - anything a manifest may hold
-    """Turn NaN and infinity into null, which JSON knows, and tuples into lists."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
