@@ -42,7 +42,7 @@ def demo(
     from batterykit.cli.train import title_of
     from batterykit.datasets.ingest import ingest
     from batterykit.datasets.twin import write_twin
-    from batterykit.features.build import build
+    from batterykit.features.build import refresh
     from batterykit.learning.runs import train
     from batterykit.plots.ica import dqdv_over_ageing
     from batterykit.plots.runs import trajectories
@@ -59,7 +59,7 @@ def demo(
     console.say(f"2/4 Ingest: {twin.files} files into {store.path}")
     ingest(store, twin.out, track=console.track)
     console.say("3/4 Features: dQ/dV peaks of every C/10 curve")
-    ica = store.read(build(store, "ica", track=console.track))
+    ica = store.read(refresh(store, "ica", track=console.track).node)
     console.say("4/4 Train: each cell predicted by models that have not seen it")
     track, listen = console.meter()
     trained = [

@@ -69,21 +69,6 @@ class Built:
     damaged: str | None = None
 
 
-def build(
-    store: Store,
-    kind: Kind,
-    options: Options | None = None,
-    track: Track = no_track,
-    *,
-    curves: str = "0.1C",
-) -> str:
-    """Make sure that a feature set is in the store and up to date; return its node.
-
-    See `refresh`, which also tells what was done.
-    """
-    return refresh(store, kind, options, track, curves=curves).node
-
-
 def refresh(
     store: Store,
     kind: Kind,

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from batterykit.errors import InputError, UsageError
-from batterykit.features.build import build
+from batterykit.features.build import refresh
 from batterykit.progress import Track, no_track
 from batterykit.store import Store
 
@@ -314,7 +314,7 @@ def load_task(
             else "the store holds no experiment",
             fix="run `batterykit ingest --expt N` first",
         )
-    names = {kind: build(store, kind, track=track) for kind in ("summary", "sequence")}
+    names = {kind: refresh(store, kind, track=track).node for kind in ("summary", "sequence")}
     summary, sequence = (store.read(names[kind]).load() for kind in ("summary", "sequence"))
     raw = [store.read(node)[[target, "n_rpt", "content_hash"]].load() for node in wanted]
     _check_distinct(raw)
@@ -335,7 +335,7 @@ def load_task(
             "discharge curve"
         )
     else:
-        nodes.append(build(store, "ica", track=track))
+        nodes.append(refresh(store, "ica", track=track).node)
         ica = store.read(nodes[-1])[[f"candidate_{name}" for name in ICA_COLUMNS]].load()
     data, more = build_sequences(summary, sequence, targets, task=task, context=context, ica=ica)
     prints = {node: str(store.attrs(node)["fingerprint"]) for node in nodes}

@@ -12,7 +12,7 @@ import xarray as xr
 import batterykit
 from batterykit.errors import StoreError, UsageError
 from batterykit.features import build as building
-from batterykit.features.build import Kind, build, refresh
+from batterykit.features.build import Kind, refresh
 from batterykit.features.options import IcaOptions, SequenceOptions, SummaryOptions
 from batterykit.features.summary import summary
 from batterykit.store import Store
@@ -112,10 +112,10 @@ def test_the_result_does_not_depend_on_the_history_of_the_store(
     store.write(CURVES, odd, command="test", replace=True)
     refresh(store, "ica")
     store.write(CURVES, two_cells(), command="test", replace=True)
-    grown = store.read(build(store, "ica"))
+    grown = store.read(refresh(store, "ica").node)
     fresh = Store.open_or_create(tmp_path / "fresh.zarr")
     fresh.write(CURVES, two_cells(), command="test")
-    at_once = fresh.read(build(fresh, "ica"))
+    at_once = fresh.read(refresh(fresh, "ica").node)
     assert grown.equals(at_once)
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_experiment_is_an_error_not_an_experiment_less(store: Store) -
 
 
 def test_a_node_without_its_metadata_is_noticed_and_computed_again(store: Store) -> None:
-    node = build(store, "summary")
+    node = refresh(store, "summary").node
     (store.path / node / "zarr.json").write_text("{")
     built = refresh(store, "summary")
     assert built.damaged
@@ -223,12 +223,12 @@ def test_new_tracking_names_the_peaks_again_from_the_stored_curves(
 
 
 def test_other_parameters_go_to_another_node(store: Store) -> None:
-    one = build(store, "ica")
-    other = build(store, "ica", IcaOptions(peaks=3))
+    one = refresh(store, "ica").node
+    other = refresh(store, "ica", IcaOptions(peaks=3)).node
     assert one != other
     assert store.has(one)
     assert store.has(other)
-    assert build(store, "ica", IcaOptions()) == one
+    assert refresh(store, "ica", IcaOptions()).node == one
 
 
 def test_force_computes_everything(store: Store) -> None:
@@ -246,7 +246,7 @@ def test_a_killed_run_that_left_no_seal_computes_nothing_again(
 
 
 def test_the_node_holds_what_the_function_gives(store: Store) -> None:
-    features = store.read(build(store, "summary", SummaryOptions(activation_energy=5e4)))
+    features = store.read(refresh(store, "summary", SummaryOptions(activation_energy=5e4)).node)
     expected = summary(raw_summary(), SummaryOptions(activation_energy=5e4))
     for name in expected.data_vars:
         np.testing.assert_array_equal(features[name], expected[name])
@@ -255,26 +255,26 @@ def test_the_node_holds_what_the_function_gives(store: Store) -> None:
 
 def test_cells_without_curves_have_no_rows(store: Store) -> None:
     store.write("raw/expt1/summary", raw_summary(["E1-A"], experiment=1), command="test")
-    assert set(store.read(build(store, "ica"))["cell"].values.tolist()) == {"E5-A", "E5-B"}
+    assert set(store.read(refresh(store, "ica").node)["cell"].values.tolist()) == {"E5-A", "E5-B"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_store_says_which_command_fills_it(tmp_path: Path, kind: Kind) -> None:
     store = Store.open_or_create(tmp_path / "s.zarr")
     with pytest.raises(StoreError, match="batterykit ingest --expt"):
-        build(store, kind)
+        refresh(store, kind)
 
 
 def test_ica_without_curves_says_what_is_there_and_what_to_do(store: Store) -> None:
     with pytest.raises(StoreError, match=r"no GITT curves \(it has 0\.1C\).*--kind 0\.1C"):
-        build(store, "ica", curves="GITT")
+        refresh(store, "ica", curves="GITT")
     store.remove(CURVES, command="test")
     with pytest.raises(StoreError, match=r"no 0\.1C curves.*Processed Timeseries Data.*--expt 5"):
-        build(store, "ica")
+        refresh(store, "ica")
 
 
 def test_options_of_another_kind_are_refused(store: Store) -> None:
     with pytest.raises(UsageError, match="IcaOptions"):
-        build(store, "summary", IcaOptions())
+        refresh(store, "summary", IcaOptions())
     with pytest.raises(UsageError, match="summary, sequence, ica"):
-        build(store, "dma", SequenceOptions())
+        refresh(store, "dma", SequenceOptions())
