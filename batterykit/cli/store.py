@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batterykit.cli.console import Console
 from batterykit.cli.options import JsonOption, QuietOption, StoreOption
+
+if TYPE_CHECKING:
+    from batterykit.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,11 +30,8 @@ def info(store: StoreOption = None, json: JsonOption = False, quiet: QuietOption
 
     `batterykit store info --store my.zarr --json`
     """
-    from batterykit.config import load_settings
-    from batterykit.store import Store
-
     console = Console(json=json, quiet=quiet)
-    opened = Store.open(load_settings(store=store).store)
+    opened = _opened(store)
     nodes = [opened.describe(node) for node in opened.nodes()]
     console.table(
         f"{opened.path}: {len(nodes)} datasets",
@@ -69,11 +69,8 @@ def log(
 
     `batterykit store log --last 3 --json`
     """
-    from batterykit.config import load_settings
-    from batterykit.store import Store
-
     console = Console(json=json, quiet=quiet)
-    opened = Store.open(load_settings(store=store).store)
+    opened = _opened(store)
     entries = opened.log()[-last:]
     console.table(
         f"{opened.path}: log",
@@ -94,11 +91,8 @@ def verify(store: StoreOption = None, json: JsonOption = False, quiet: QuietOpti
 
     `batterykit store verify`
     """
-    from batterykit.config import load_settings
-    from batterykit.store import Store
-
     console = Console(json=json, quiet=quiet)
-    opened = Store.open(load_settings(store=store).store)
+    opened = _opened(store)
     nodes = opened.expected_nodes()
     problems = [
         problem
@@ -158,12 +152,10 @@ def export(
 
     `batterykit store export raw/expt5 --to tables --format parquet`
     """
-    from batterykit.config import load_settings
-    from batterykit.store import Store
     from batterykit.store.export import export as export_nodes
 
     console = Console(json=json, quiet=quiet)
-    opened = Store.open(load_settings(store=store).store)
+    opened = _opened(store)
     endings = {".nc": "netcdf", ".csv": "csv", ".parquet": "parquet"}
     chosen = [
         node
@@ -202,12 +194,10 @@ def remove(
 
     `batterykit store remove raw/expt5/curves/0.1C --force`
     """
-    from batterykit.config import load_settings
     from batterykit.errors import UsageError
-    from batterykit.store import Store
 
     console = Console(json=json, quiet=quiet)
-    opened = Store.open(load_settings(store=store).store)
+    opened = _opened(store)
     chosen = [
         node for node in opened.expected_nodes() if any(_begins(node, prefix) for prefix in nodes)
     ]
@@ -224,6 +214,13 @@ def remove(
         opened.remove(node, command="store remove")
     console.result({"store": opened.path, "removed": chosen})
     console.say(f"Removed {', '.join(chosen)}.")
+
+
+def _opened(store: Path | None) -> Store:
+    from batterykit.config import load_settings
+    from batterykit.store import Store
+
+    return Store.open(load_settings(store=store).store)
 
 
 def _begins(node: str, prefix: str) -> bool:

@@ -223,12 +223,8 @@ class Store:
             ) as opened:
                 dataset = opened.load()
         except Exception as error:  # zarr, its codecs and xarray raise whatever they met
-            raise StoreError(
-                f"node '{node}' cannot be read ({type(error).__name__}: {error})",
-                fix=f"run `batterykit store remove {node} --force`, then make it again with "
-                f"`{_command_that_makes(node)}`",
-                file=self.path / node,
-            ) from error
+            how = f"it cannot be read ({type(error).__name__}: {error})"
+            raise self._damaged(node, how) from error
         schema.check(node, dataset)
         return dataset, dataset_fingerprint(dataset)
 
@@ -311,7 +307,7 @@ class Store:
             _write_json(self._journal / f"{identity}.json", entry)
             self._finish(entry)
 
-    def remove(self, node: str, *, command: str, note: str = "") -> None:
+    def remove(self, node: str, *, command: str) -> None:
         """Remove a node, also a damaged or a lost one, and log it.
 
         Raises
@@ -325,7 +321,7 @@ class Store:
             trash = self._private / "staging" / uuid.uuid4().hex
             if (self.path / node).exists():
                 (self.path / node).rename(trash)
-            self._append_log(_log_entry(command, node, note or "removed", None))
+            self._append_log(_log_entry(command, node, "removed", None))
             shutil.rmtree(trash, ignore_errors=True)
 
     def note(self, command: str, note: str, details: Mapping[str, Any] | None = None) -> None:
@@ -478,15 +474,14 @@ class Store:
                 _write_json(folder / "zarr.json", {**_GROUP, "attributes": {}})
 
     def _append_log(self, entry: Mapping[str, Any]) -> None:
-        path = self._private / "log.jsonl"
-        cut_off = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
-        line = ("\n" if cut_off else "") + json.dumps(entry, default=str) + "\n"
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, line.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        line = json.dumps(entry, default=str) + "\n"
+        with (self._private / "log.jsonl").open("ab+", buffering=0) as log:
+            if log.tell():
+                log.seek(-1, os.SEEK_END)
+                if log.read(1) != b"\n":  # a crash cut the last line off
+                    line = "\n" + line
+            log.write(line.encode())
+            os.fsync(log.fileno())
 
 
 _EMPTY_ARRAY = {
