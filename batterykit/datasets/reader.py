@@ -249,6 +249,8 @@ def _guess(table: Table, plan: _Plan, texts: list[str]) -> np.ndarray:
 
 
 def _numbers(table: Table, plan: _Plan, texts: list[str]) -> np.ndarray:
+    required = plan.wanted is not None and plan.wanted.empty == "never"
+    may_be_empty = "" if required else " (leave it empty if there is none)"
     values = np.full(len(texts), np.nan)
     for index, text in enumerate(texts):
         if text.lower() in _MISSING:
@@ -256,8 +258,7 @@ def _numbers(table: Table, plan: _Plan, texts: list[str]) -> np.ndarray:
         if not _NUMBER.fullmatch(text):
             raise table.error(
                 f"{text!r} is not a number",
-                fix="correct the value (leave it empty if there is none), "
-                "or download the file again",
+                fix=f"correct the value{may_be_empty}, or download the file again",
                 name=plan.name,
                 index=index,
             )

@@ -207,6 +207,12 @@ def test_text_in_a_number_is_named_with_its_line(value: str) -> None:
     assert (error.column, error.row) == ("Charge (mA.h)", 7)
 
 
+def test_to_leave_a_value_empty_is_advised_only_where_it_may_be() -> None:
+    for column, may_be in (("C/10 Capacity [mA h]", False), ("0.1s Resistance [Ohms]", True)):
+        error = error_of(read_summary, data(edited(summary_lines(), 3, column, "x")))
+        assert ("leave it empty" in error.fix) == may_be
+
+
 @pytest.mark.parametrize("value", ["", "nan", "NaN"])
 def test_a_missing_capacity_is_named_with_its_line(value: str) -> None:
     error = error_of(read_summary, data(edited(summary_lines(), 4, "C/10 Capacity [mA h]", value)))
