@@ -5,9 +5,13 @@ Nothing heavy is imported here: a run that finds everything in the cache needs t
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+
+from batterykit.errors import InputError
+from batterykit.store.fingerprint import hash_bytes
 
 SEI_ACTIVATION_ENERGY = 38_000.0
 """[J mol-1] of SEI growth on the LG M50's negative electrode; O'Kane et al., Phys. Chem. Chem.
@@ -74,6 +78,15 @@ class IcaOptions(BaseModel):
         How many tracked peaks to keep, the most prominent ones.
     track_tolerance
         Farthest that a peak may move between two check-ups of a cell and keep its name [V].
+    charge_step
+        Step of the charge grid of dV/dQ [Ah].
+    charge_kernel_width
+        Standard deviation of the smoothing kernel of dV/dQ [Ah].
+    ir_correct
+        Add the ohmic drop to the voltage, from the resistance in the store.
+    ir_factor
+        Resistance at the curve's current over the stored resistance after 0.1 s [1]; used where
+        the store has no pulses to tell it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +98,10 @@ class IcaOptions(BaseModel):
     significance: float = Field(default=6.0, ge=0, allow_inf_nan=False)
     peaks: int = Field(default=10, ge=1, le=16)
     track_tolerance: float = Field(default=0.04, gt=0, le=1)
+    charge_step: float = Field(default=0.01, ge=1e-4, le=1)
+    charge_kernel_width: float = Field(default=0.03, gt=0, le=1)
+    ir_correct: bool = False
+    ir_factor: float = Field(default=1.0, ge=0, le=10)
 
     @model_validator(mode="after")
     def _window_holds_a_grid(self) -> IcaOptions:
@@ -94,3 +111,52 @@ class IcaOptions(BaseModel):
         if self.kernel_width is not None and self.kernel_width < self.grid_step:
             raise ValueError("kernel_width must be at least one grid_step")
         return self
+
+
+class DmaOptions(BaseModel):
+    """Parameters of degradation mode analysis.
+
+    Attributes
+    ----------
+    direction
+        Which curves are fitted.
+    starts
+        How many starting points every fit has, besides the fit of the check-up before [1].
+    seed
+        Of the starting points.
+    positive, negative, silicon
+        CSV files of half-cell potentials; None for the LG M50's (Chen2020 of PyBaMM). `negative`
+        alone is an electrode of one phase; with `silicon` it is the graphite of a composite.
+    points
+        How many samples of each fitted curve are kept [1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    direction: Literal["discharge", "charge"] = "discharge"
+    starts: int = Field(default=12, ge=2, le=1000)
+    seed: int = Field(default=0, ge=0)
+    positive: Path | None = None
+    negative: Path | None = None
+    silicon: Path | None = None
+    points: int = Field(default=200, ge=20, le=10_000)
+
+    @model_validator(mode="after")
+    def _half_cells_come_together(self) -> DmaOptions:
+        if (self.positive is None) != (self.negative is None):
+            raise ValueError("positive and negative half-cell files are given together")
+        if self.silicon is not None and self.negative is None:
+            raise ValueError("silicon needs a negative (graphite) half-cell file beside it")
+        return self
+
+    @field_serializer("positive", "negative", "silicon", when_used="json-unless-none")
+    def _by_content(self, path: Path) -> dict[str, Any]:
+        """Name the file by its content, so that an edited file is another set of parameters."""
+        try:
+            return {"file": path.name, "content_hash": hash_bytes(path.read_bytes())}
+        except OSError as error:
+            raise InputError(
+                f"the half-cell file cannot be read: {error.strerror}",
+                fix="give the path of a CSV file with stoichiometry and potential",
+                file=path,
+            ) from error
