@@ -224,7 +224,8 @@ def _held(store: Store, node: str) -> tuple[xr.Dataset | None, str | None]:
 
 def _rows_of(kind: str, options: Options, track: Track) -> _Rows:
     if isinstance(options, IcaOptions):
-        from batterykit.features.ica import analyse, track_peaks
+        from batterykit.features.ica import analyse
+        from batterykit.features.tracking import track_peaks
 
         return _Rows(
             "curve",
