@@ -187,6 +187,35 @@ _SCHEMAS: tuple[tuple[str, Schema], ...] = (
         ),
     ),
     (
+        r"features/dma/\w+",
+        Schema(
+            "dma_features",
+            _cells(rpt=Variable(("rpt",), kind="integer"))
+            | {
+                name: Variable(_CELL_RPT, _SUMMARY_UNITS[name])
+                for name in (
+                    "pe_capacity",
+                    "ne_capacity",
+                    "ne_gr_capacity",
+                    "ne_si_capacity",
+                    "electrode_offset",
+                    "cell_capacity",
+                    "gr_frac",
+                    "lli",
+                    "lam_pe",
+                    "lam_ne",
+                    "lam_ne_gr",
+                    "lam_ne_si",
+                )
+            }
+            | {
+                "resistance_c10": Variable(_CELL_RPT, "Ohm"),
+                "fit_rmse": Variable(_CELL_RPT, "V"),
+                "quality_flag": Variable(_CELL_RPT, kind="integer"),
+            },
+        ),
+    ),
+    (
         r"runs/[\w.-]+/predictions",
         Schema(
             "predictions",

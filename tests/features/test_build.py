@@ -276,5 +276,5 @@ def test_ica_without_curves_says_what_is_there_and_what_to_do(store: Store) -> N
 def test_options_of_another_kind_are_refused(store: Store) -> None:
     with pytest.raises(UsageError, match="IcaOptions"):
         refresh(store, "summary", IcaOptions())
-    with pytest.raises(UsageError, match="summary, sequence, ica"):
-        refresh(store, "dma", SequenceOptions())
+    with pytest.raises(UsageError, match="summary, sequence, ica, dma"):
+        refresh(store, "dqdv", SequenceOptions())

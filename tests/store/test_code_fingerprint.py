@@ -162,8 +162,8 @@ def test_of_the_ica_kernels_every_function_and_constant_is_seen() -> None:
     parts = code_parts("batterykit.features.ica:analyse")
     for name in ("analyse_curves", "_density", "spread_charge", "KERNEL_REACH", "BEST_WIDTH"):
         assert f"batterykit.features.kernels:{name}" in parts
-    assert "batterykit.features.ica:align" not in parts  # tracking has no part in a curve's row
-    assert "batterykit.features.ica:align" in code_parts("batterykit.features.ica:ica")
+    assert "batterykit.features.tracking:align" not in parts  # tracking has no part in a curve's row
+    assert "batterykit.features.tracking:align" in code_parts("batterykit.features.ica:ica")
 
 
 def test_nothing_heavy_is_imported_to_look_at_code() -> None:
