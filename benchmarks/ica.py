@@ -8,6 +8,7 @@ peers in a process of their own with settings tuned for them (`benchmarks.tuning
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -39,6 +40,7 @@ from benchmarks.venvs import DEFAULT_FOLDER, PeerError
 POINTS, NOISES_MV, THREADS = (4_000, 40_000), (0.1, 1.0), (1, 2)
 QUICK_CURVES, QUICK_POINTS = 12, (4_000,)
 REPEATS, PEER_REPEATS = 9, 3
+NOISE_BLOCK = 64  # [samples]
 BUDGET = 30.0  # [s] for one peer on one set of curves
 EQUAL = 1.1  # [1] an accuracy no worse than this times ours is equal
 
@@ -96,10 +98,11 @@ def make_row(
 
 def estimate_noise(curves: Curves) -> float:
     """Return the standard deviation of white voltage noise, from second differences [V]."""
-    found = []
-    for first, last in zip(curves.offsets[:-1], curves.offsets[1:], strict=True):
+    found = [0.0]
+    for first, last in itertools.pairwise(curves.offsets):
         second = np.diff(curves.voltage[first:last], 2)
-        found.append(float(np.median(np.abs(second))) / 0.6745 / math.sqrt(6) if len(second) else 0)
+        for block in np.array_split(second, max(1, len(second) // NOISE_BLOCK)):
+            found.append(math.sqrt(float(np.var(block)) / 6) if len(block) else 0.0)
     return float(np.median(found))
 
 
