@@ -33,6 +33,14 @@ def twin(
             show_default="all",
         ),
     ] = None,
+    gitt: Annotated[
+        bool,
+        typer.Option(
+            "--gitt",
+            help="Write GITT curves (C/10 pulses and rests) at even check-ups, too: they tell how "
+            "the resistance depends on the state of charge.",
+        ),
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -48,13 +56,19 @@ def twin(
 
     `batterykit twin --out twin14 --cells 14 --sampling 10`
 
-    `batterykit twin --out twin5 --expt 5 --seed 7 --json`
+    `batterykit twin --out twin5 --expt 5 --seed 7 --gitt --json`
     """
     from batterykit.datasets.twin import write_twin
 
     console = Console(json=json, quiet=quiet)
     report = write_twin(
-        out, cells=cells, seed=seed, sampling=sampling, experiments=expt, track=console.track
+        out,
+        cells=cells,
+        seed=seed,
+        sampling=sampling,
+        experiments=expt,
+        gitt=gitt,
+        track=console.track,
     )
     experiments = sorted({int(cell[1]) for cell in report.cells})
     rows = []
@@ -70,13 +84,16 @@ def twin(
             "sampling_s": sampling,
             "cells": report.cells,
             "curves": report.curves,
+            "gitt_curves": report.gitt_curves,
             "files": report.files,
             "bytes": report.size,
             "soh_at_end": report.soh_at_end,
         }
     )
+    curves = f"{report.curves} C/10 curves"
+    curves += f", {report.gitt_curves} GITT curves" if gitt else ""
     console.say(
-        f"Wrote {len(report.cells)} cells, {report.curves} C/10 curves, {report.files} files "
+        f"Wrote {len(report.cells)} cells, {curves}, {report.files} files "
         f"({report.size / 1e6:.0f} MB) to {report.out}. Synthetic: nothing here was measured."
     )
     wanted = " ".join(f"--expt {number}" for number in experiments)

@@ -12,6 +12,11 @@ the cycler's steps; current about -500 mA; temperature near 25 degC with self-he
 record, time does not start at 0 and the last row lies above the cut-off again. The summary holds
 the true electrode state (no fit is made), so every definition holds; its fit error is that of the
 true state against the noisy curve. The published fits' repeated stoichiometries are not imitated.
+
+**GITT**, on demand, at even RPTs like the record's: 25 pulses, and in a file of its own 5 pulses,
+each after a rest. The record's are C/2 pulses; the twin knows the polarisation at C/10, so its
+pulses are at C/10 and its files say `25-pulse GITT 0.1C`. The cell relaxes at once (there is no
+diffusion in it): at rest it shows the open-circuit voltage, in a pulse that of the C/10 curve.
 """
 
 from __future__ import annotations
@@ -66,6 +71,12 @@ TEMPERATURE_NOISE = 0.12  # K
 START_TEMPERATURE = 24.6  # degC
 LAST_ROWS_GAP = 0.002  # s between the row below the cut-off and the one that rises again
 
+GITT_PULSES = (25, 5)  # of equal charge, from full to empty; a file each, as in the record
+GITT_STEP = 2  # every other RPT, as in the record
+GITT_SAMPLING = 30.0  # s between rows, at least; keeps a file near 0.1 MB
+GITT_REST = 1800.0  # s before the first pulse and after each; an assumption
+GITT_SWITCH = 0.1  # s from the last row of a step to the first of the next; the record's 10 Hz
+
 DQDV_GRID = np.round(np.arange(2.5, 4.2001, 0.001), 3)  # V
 PEAK_PROMINENCE = 0.1  # Ah/V
 MAX_PEAKS = 10
@@ -80,7 +91,9 @@ class TwinReport:
     out
         The folder.
     cells, curves, files, size
-        How many, and bytes of CSV.
+        How many, and bytes of CSV; `curves` are those at C/10.
+    gitt_curves
+        How many GITT curves.
     soh_at_end
         SoH at each cell's last RPT.
     """
@@ -91,6 +104,7 @@ class TwinReport:
     files: int
     size: int
     soh_at_end: dict[str, float]
+    gitt_curves: int = 0
 
 
 def choose_cells(cells: int, experiments: Iterable[int] | None = None) -> list[str]:
@@ -126,6 +140,7 @@ def write_twin(
     seed: int = 0,
     sampling: float = 1.0,
     experiments: Sequence[int] | None = None,
+    gitt: bool = False,
     track: Track = no_track,
 ) -> TwinReport:
     """Write the twin's CSV files and the truth beside them.
@@ -139,7 +154,9 @@ def write_twin(
     seed
         Same seed, same bytes for a cell, whatever the number of cells.
     sampling
-        Seconds between the rows of a curve.
+        Seconds between the rows of a curve; of a GITT curve `GITT_SAMPLING` or more.
+    gitt
+        Write GITT curves, too; every other file is the same with and without.
     track
         Shows progress.
 
@@ -160,7 +177,7 @@ def write_twin(
         raise UsageError(f"the seed {seed} is negative", fix="give a seed of 0 or more")
     _prepare_folder(out)
     try:
-        return _write(out, names, seed, sampling, track)
+        return _write(out, names, seed, sampling, gitt, track)
     except OSError as error:
         raise InputError(
             f"the twin could not be written: {error.strerror or error}",
@@ -170,23 +187,29 @@ def write_twin(
         ) from error
 
 
-def _write(out: Path, names: list[str], seed: int, sampling: float, track: Track) -> TwinReport:
+def _write(
+    out: Path, names: list[str], seed: int, sampling: float, gitt: bool, track: Track
+) -> TwinReport:
     details = {"synthetic": True, "note": WARNING, "batterykit": __version__, "seed": seed}
-    details |= {"sampling_s": sampling, "cells": names}
+    details |= {"sampling_s": sampling, "cells": names} | ({"gitt": True} if gitt else {})
     marked = [out, *sorted({_experiment_folder(out, cell) for cell in names})]
     for folder in marked:
         _write_marker(folder, details | {"complete": False})
     truth = simulate_truth(seed).sel(cell=names)
     jobs = [(cell, rpt) for cell in names for rpt in range(lgm50t.N_RPT[cell])]
     for cell in names:
-        for folder in _folders(out, cell):
+        for folder in _folders(out, cell, gitt):
             folder.mkdir(parents=True, exist_ok=True)
 
     states = _electrodes(truth, [names.index(cell) for cell, _ in jobs], [rpt for _, rpt in jobs])
     balances = halfcell.solve_balance(states)
 
     def write_one(index: int) -> _Written:
-        discharge = halfcell.simulate_discharge(_one(states, index), _one(balances, index))
+        state, balance = _one(states, index), _one(balances, index)
+        discharge = halfcell.simulate_discharge(state, balance)
+        if gitt and jobs[index][1] % GITT_STEP == 0:
+            for pulses in GITT_PULSES:
+                _write_gitt(out, *jobs[index], pulses, state, balance, discharge, seed, sampling)
         return _write_curve(out, *jobs[index], discharge, seed, sampling)
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -203,7 +226,7 @@ def _write(out: Path, names: list[str], seed: int, sampling: float, track: Track
         _write_tables(out, cell, truth.sel(cell=cell), seed)
     _write_truth(out / "truth", truth, jobs, written, details)
     (out / "README.txt").write_text(_readme(details), encoding="utf-8")
-    files = [path for cell in names for path in _cell_files(out, cell)]
+    files = [path for cell in names for path in _cell_files(out, cell, gitt)]
     for folder in marked:
         _write_marker(folder, details | {"complete": True})
     return TwinReport(
@@ -215,6 +238,7 @@ def _write(out: Path, names: list[str], seed: int, sampling: float, track: Track
         soh_at_end={
             cell: float(truth.soh.sel(cell=cell, rpt=lgm50t.N_RPT[cell] - 1)) for cell in names
         },
+        gitt_curves=sum(len(_gitt_paths(out, cell)) for cell in names) if gitt else 0,
     )
 
 
@@ -269,9 +293,6 @@ def true_peaks(discharge: Discharge) -> FloatArray:
 def _write_curve(
     out: Path, cell: str, rpt: int, truth: Discharge, seed: int, sampling: float
 ) -> _Written:
-    import pyarrow as pa
-    from pyarrow import csv
-
     generator = random_generator(seed, cell, 1000 + rpt)
     current = -1e3 * halfcell.C10_CURRENT + generator.uniform(-0.015, 0.015)  # mA
     capacity = truth.charge[-1] * (1 + FIT_SHORTFALL)
@@ -292,18 +313,10 @@ def _write_curve(
     temperature = warmth + TEMPERATURE_NOISE * generator.standard_normal(len(time), np.float32)
 
     voltage = _steps(voltage, VOLTAGE_STEP)
-    columns = (
-        np.round(time + generator.uniform(12000, 20000), 4),
-        voltage.astype(np.float32),
-        _steps(shown_current, CURRENT_STEP).astype(np.float32),
-        np.round(charge, 6),
-        _steps(temperature, TEMPERATURE_STEP).astype(np.float32),
+    start = generator.uniform(12000, 20000)
+    _write_rows(
+        _curve_path(out, cell, rpt), time + start, voltage, shown_current, charge, temperature
     )
-    headers = [column.header for column in lgm50t.CURVE_COLUMNS]
-    table = pa.table(dict(zip(headers, columns, strict=True)))
-    with _curve_path(out, cell, rpt).open("wb") as file:
-        file.write((",".join(headers) + "\n").encode())
-        csv.write_csv(table, file, csv.WriteOptions(include_header=False, batch_size=8192))
 
     rising = slice(None, None, -1)
     dqdv = np.interp(
@@ -315,6 +328,99 @@ def _write_curve(
         dqdv=dqdv,
         peaks=true_peaks(truth),
     )
+
+
+def _write_gitt(
+    out: Path,
+    cell: str,
+    rpt: int,
+    pulses: int,
+    state: Electrodes,
+    balance: Balance,
+    truth: Discharge,
+    seed: int,
+    sampling: float,
+) -> None:
+    """Write a discharge in pulses, with the same noise and steps as the C/10 curve's."""
+    generator = random_generator(seed, cell, 10_000 + 100 * rpt + pulses)
+    current = -1e3 * halfcell.C10_CURRENT + generator.uniform(-0.015, 0.015)  # mA
+    capacity = truth.charge[-1] * (1 + FIT_SHORTFALL)
+    time, passed, loaded = _gitt_rows(
+        pulses, capacity / -current * 3.6e6, max(sampling, GITT_SAMPLING)
+    )
+    charge = passed * -current / 3600  # mAh
+    voltage = np.interp(charge / 1e3, truth.charge, truth.voltage)
+    rests, which = np.unique(charge[~loaded], return_inverse=True)
+    lithiated = balance.ne_hi - np.minimum(rests / 1e3, truth.charge[-1]) / state.negative
+    potential = halfcell.negative_potential(lithiated, state.graphite_fraction)
+    voltage[~loaded] = halfcell.terminal_voltage(potential, state, loaded=False)[which]
+
+    spread = np.exp(generator.uniform(*np.log(VOLTAGE_NOISE)))
+    voltage += spread * generator.standard_normal(len(time))
+    voltage = halfcell.LOWER_CUTOFF + np.abs(voltage - halfcell.LOWER_CUTOFF) + VOLTAGE_STEP
+    voltage[np.flatnonzero(loaded)[-1]] = halfcell.LOWER_CUTOFF - 2 * VOLTAGE_STEP
+    shown_current = np.where(loaded, current, 0.0)
+    shown_current += CURRENT_NOISE * generator.standard_normal(len(time))
+    warmth = START_TEMPERATURE + 0.3 * generator.random()
+    temperature = warmth + TEMPERATURE_NOISE * generator.standard_normal(len(time))
+    start = generator.uniform(12000, 20000)
+    _write_rows(
+        _gitt_path(out, cell, rpt, pulses),
+        time + start,
+        _steps(voltage, VOLTAGE_STEP),
+        shown_current,
+        charge,
+        temperature,
+    )
+
+
+def _gitt_rows(
+    pulses: int, duration: float, sampling: float
+) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
+    """Return for each row the time [s], the time under load so far [s], and whether it is loaded.
+
+    A rest, then pulses that take `duration` together, each with a rest after it; a row at the
+    beginning and the end of each.
+    """
+    pulse = duration / pulses
+    steps = []
+    for length in (GITT_REST, pulse):
+        inside = np.arange(sampling, length - GITT_SWITCH, sampling)
+        steps.append(np.concatenate([[GITT_SWITCH], inside, [length]]))
+    rest, load = steps
+    time, passed, loaded = [rest], [np.zeros_like(rest)], [np.zeros(len(rest), dtype=bool)]
+    for number in range(pulses):
+        begin = GITT_REST + number * (pulse + GITT_REST)
+        time += [begin + load, begin + pulse + rest]
+        passed += [number * pulse + load, np.full_like(rest, (number + 1) * pulse)]
+        loaded += [np.ones(len(load), dtype=bool), np.zeros(len(rest), dtype=bool)]
+    return np.concatenate(time), np.concatenate(passed), np.concatenate(loaded)
+
+
+def _write_rows(
+    path: Path,
+    time: FloatArray,
+    voltage: npt.NDArray[Any],
+    current: npt.NDArray[Any],
+    charge: FloatArray,
+    temperature: npt.NDArray[Any],
+) -> None:
+    """Write a curve's file: time [s], voltage [V] in steps, current [mA], charge [mAh], [degC]."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    columns = (
+        np.round(time, 4),
+        voltage.astype(np.float32),
+        _steps(current, CURRENT_STEP).astype(np.float32),
+        np.round(charge, 6),
+        _steps(temperature, TEMPERATURE_STEP).astype(np.float32),
+    )
+    headers = [column.header for column in lgm50t.CURVE_COLUMNS]
+    table = pa.table(dict(zip(headers, columns, strict=True)))
+    with path.open("wb") as file:
+        file.write((",".join(headers) + "\n").encode())
+        csv.write_csv(table, file, csv.WriteOptions(include_header=False, batch_size=8192))
 
 
 def _steps(values: npt.NDArray[Any], step: float) -> npt.NDArray[Any]:
@@ -472,17 +578,29 @@ def _experiment_folder(out: Path, cell: str) -> Path:
     return out / REGIMES[int(cell[1])].folder
 
 
-def _curve_folder(out: Path, cell: str) -> Path:
+def _curve_folder(out: Path, cell: str, kind: str) -> Path:
     own = f"{REGIMES[int(cell[1])].cell_folder} {cell[-1]}"
-    return _experiment_folder(out, cell) / "Processed Timeseries Data" / "0.1C Voltage Curves" / own
+    curves = _experiment_folder(out, cell) / "Processed Timeseries Data"
+    return curves / f"{kind} Voltage Curves" / own
 
 
 def _curve_path(out: Path, cell: str, rpt: int) -> Path:
+    return _curve_folder(out, cell, "0.1C") / _curve_name(cell, rpt, "0.1C")
+
+
+def _gitt_path(out: Path, cell: str, rpt: int, pulses: int) -> Path:
+    name = _curve_name(cell, rpt, f"{pulses}-pulse GITT 0.1C")
+    return _curve_folder(out, cell, "GITT") / name
+
+
+def _gitt_paths(out: Path, cell: str) -> list[Path]:
+    rpts = range(0, lgm50t.N_RPT[cell], GITT_STEP)
+    return [_gitt_path(out, cell, rpt, pulses) for rpt in rpts for pulses in GITT_PULSES]
+
+
+def _curve_name(cell: str, rpt: int, protocol: str) -> str:
     label = REGIMES[int(cell[1])].label
-    return (
-        _curve_folder(out, cell)
-        / f"Expt {label} - cell {cell[-1]} - RPT{rpt} - 0.1C discharge data.csv"
-    )
+    return f"Expt {label} - cell {cell[-1]} - RPT{rpt} - {protocol} discharge data.csv"
 
 
 def _summary_path(out: Path, cell: str) -> Path:
@@ -503,13 +621,14 @@ def _cycles_path(out: Path, cell: str) -> Path:
     return folder / "Summary per Cycle" / f"expt {label} - cell {cell[-1]} - cycle_data.csv"
 
 
-def _cell_files(out: Path, cell: str) -> list[Path]:
+def _cell_files(out: Path, cell: str, gitt: bool) -> list[Path]:
     tables = [_summary_path(out, cell), _sets_path(out, cell), _cycles_path(out, cell)]
-    return tables + [_curve_path(out, cell, rpt) for rpt in range(lgm50t.N_RPT[cell])]
+    curves = [_curve_path(out, cell, rpt) for rpt in range(lgm50t.N_RPT[cell])]
+    return tables + curves + (_gitt_paths(out, cell) if gitt else [])
 
 
-def _folders(out: Path, cell: str) -> list[Path]:
-    return [path.parent for path in _cell_files(out, cell)[:4]]
+def _folders(out: Path, cell: str, gitt: bool) -> list[Path]:
+    return sorted({path.parent for path in _cell_files(out, cell, gitt)})
 
 
 def _prepare_folder(out: Path) -> None:

@@ -30,6 +30,14 @@ def test_json_prints_one_object_and_nothing_else(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_gitt_curves_are_written_on_demand_and_counted(tmp_path: Path) -> None:
+    done = batterykit("twin", "--out", "made", *QUICK, "--gitt", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "20 C/10 curves, 20 GITT curves, 46 files" in done.stderr
+    assert len(list((tmp_path / "made").rglob("*GITT 0.1C discharge data.csv"))) == 20
+
+
 def test_a_foreign_folder_is_refused_with_exit_1_and_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("1,2\n")
 

@@ -284,6 +284,101 @@ def test_tables_per_set_and_per_cycle_add_up_to_the_summary(folder: Path) -> Non
     )
 
 
+# ---- GITT
+
+
+@pytest.fixture(scope="module")
+def pulsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("twin") / "out"
+    twin.write_twin(out, cells=2, sampling=SAMPLING, experiments=[2], gitt=True)
+    return out
+
+
+def gitt(folder: Path, rpt: int, pulses: int) -> pd.DataFrame:
+    name = f"*cell A - RPT{rpt} - {pulses}-pulse GITT 0.1C discharge data.csv"
+    return pd.read_csv(next(folder.rglob(name)))
+
+
+def test_gitt_changes_no_byte_of_any_other_file_and_is_off_by_default(
+    folder: Path, pulsed: Path
+) -> None:
+    without = {path.relative_to(folder) for path in folder.rglob("*.csv")}
+    extra = {path.relative_to(pulsed) for path in pulsed.rglob("*.csv")} - without
+    assert not [path for path in folder.rglob("*") if "GITT" in path.name]
+    assert len(extra) == 2 * 7 * 2
+    assert all("GITT" in path.name for path in extra)
+    for path in [*without, Path("README.txt")]:
+        assert (folder / path).read_bytes() == (pulsed / path).read_bytes(), path
+    marker, other = (json.loads((where / "TWIN.json").read_text()) for where in (folder, pulsed))
+    assert other == marker | {"gitt": True}
+
+
+def test_gitt_files_are_recognised_at_even_check_ups_two_for_each(pulsed: Path) -> None:
+    found = lgm50t.find_files(2, pulsed / EXPT_2)
+
+    assert not found.unrecognised
+    files = [file for file in found.files["GITT"] if file.cell == "E2-A"]
+    assert [file.rpt for file in files] == [rpt for rpt in range(0, 13, 2) for _ in range(2)]
+    assert {file.protocol for file in files} == {"25-pulse GITT 0.1C", "5-pulse GITT 0.1C"}
+    assert {file.path.parent.name for file in files} == {"cell A"}
+    assert max(file.path.stat().st_size for file in files) < 200_000
+
+
+@pytest.mark.parametrize("pulses", [25, 5])
+def test_gitt_is_equal_pulses_from_full_to_empty_with_a_rest_before_and_after_each(
+    pulsed: Path, pulses: int
+) -> None:
+    c = gitt(pulsed, 4, pulses)
+    loaded = c["Current (mA)"].abs() > 250
+    edges = np.diff(loaded.astype(int))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+
+    assert len(starts) == len(ends) == pulses
+    charge = c["Charge (mA.h)"].to_numpy()
+    capacity = summary(pulsed)["C/10 Capacity [mA h]"][4]
+    np.testing.assert_allclose(charge[ends] - charge[starts], capacity / pulses, rtol=1e-5)
+    assert c["Current (mA)"][loaded].between(-500.3, -499.7).all()
+    assert c["Current (mA)"][~loaded].abs().max() < 0.3
+    passed = np.trapezoid(-c["Current (mA)"], c["Time (s)"]) / 3600
+    assert passed == pytest.approx(capacity, rel=1e-3)
+    assert c["Voltage (V)"].iloc[ends[-1]] < 2.5 < c["Voltage (V)"].drop(index=ends[-1]).min()
+    steps = np.diff(c["Time (s)"])
+    assert steps.min() > 0
+    assert np.median(steps) == pytest.approx(SAMPLING)
+
+
+def test_gitt_shows_the_open_circuit_at_rest_and_the_c10_curve_in_a_pulse(pulsed: Path) -> None:
+    truth = xr.open_dataset(pulsed / "truth" / "electrodes.nc").sel(cell="E2-A", rpt=6)
+    names = (
+        "pe_capacity", "ne_gr_capacity", "ne_si_capacity", "electrode_offset", "resistance_0p1s"
+    )  # fmt: skip
+    cell = halfcell.Electrodes(*(truth[n].to_numpy() for n in names))
+    model = halfcell.simulate_discharge(cell)
+    c = gitt(pulsed, 6, 25)
+    loaded = (c["Current (mA)"].abs() > 250).to_numpy()
+    charge, voltage = c["Charge (mA.h)"].to_numpy() / 1e3, c["Voltage (V)"].to_numpy()
+
+    c10 = np.interp(charge, model.charge, model.voltage)
+    lost = c10 - voltage
+    assert abs(lost[loaded].mean()) < 2e-4
+    assert lost[loaded].std() < 1.2e-3
+    # at rest the whole polarisation at C/10 is gone: over most of the charge twice the resistance
+    # after 0.1 s, times the current
+    middle = ~loaded & (charge > 0.5) & (charge < 4.0)
+    drop = 0.5 * halfcell.DC_PER_PULSE_RESISTANCE * cell.resistance
+    assert -lost[middle].mean() == pytest.approx(drop, rel=0.03)
+    assert -lost[-1] > 4 * drop  # the empty cell rises by more
+
+
+def test_gitt_rows_are_half_a_minute_apart_or_as_far_as_those_of_the_curves(
+    tmp_path: Path,
+) -> None:
+    for sampling, expected in ((10.0, twin.GITT_SAMPLING), (600.0, 600.0)):
+        twin.write_twin(tmp_path, cells=1, sampling=sampling, experiments=[2], gitt=True)
+        steps = np.diff(gitt(tmp_path, 0, 5)["Time (s)"])
+        assert np.median(steps) == pytest.approx(expected, abs=1e-3)
+
+
 # ---- truth
 
 
