@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batterykit import __version__
-from batterykit.cli import demo, features, ingest, runs, store, train, twin
+from batterykit.cli import cache, demo, features, ingest, runs, store, train, twin
 from batterykit.cli.console import Console
 from batterykit.errors import BatterykitError
 
@@ -42,6 +42,7 @@ def root(
 app.command("ingest")(ingest.ingest)
 app.add_typer(features.app, name="features")
 app.add_typer(store.app, name="store")
+app.add_typer(cache.app, name="cache")
 app.command("twin")(twin.twin)
 app.command("train")(train.train)
 app.add_typer(runs.app, name="runs")
