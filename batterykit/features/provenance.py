@@ -357,20 +357,18 @@ def _reasons(
     rows: _Rows, dataset: xr.Dataset, raw: xr.Dataset, todo: Sequence[str], same_code: bool
 ) -> Iterator[Change]:
     """Say of each row to be computed whether it is new or what it is made from has changed."""
-    row_names = rows.names(dataset)
-    kept: dict[str, str] = dict.fromkeys(row_names, "")
+    kept = dict.fromkeys(rows.names(dataset), "")
     if ROW_INPUTS in dataset.coords:
-        kept = dict(zip(row_names, map(str, dataset[ROW_INPUTS].values), strict=True))
-    chosen = [k for k, row in enumerate(rows.names(raw)) if row in set(todo) & set(kept)]
+        kept = dict(zip(kept, map(str, dataset[ROW_INPUTS].values), strict=True))
+    told = {row for row in todo if kept.get(row)}
     now: dict[str, dict[str, str]] = {}
-    if chosen and ROW_INPUTS in dataset.coords:
-        part = _only(raw, chosen)
+    if told:
+        part = _only(raw, [k for k, row in enumerate(rows.names(raw)) if row in told])
         names = (_curve_names if "curve" in part.dims else _cell_names)(part)
         now = ingredients(part, names, rows.dimension)
     for row in todo:
+        parts = differing(kept[row], now[row]) if row in told else ()
         if row not in kept:
             yield Change("row", row, "new")
-            continue
-        parts = differing(kept[row], now[row]) if row in now else ()
-        if parts or same_code:
+        elif parts or same_code:
             yield Change("row", row, "changed", parts=parts)
