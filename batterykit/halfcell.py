@@ -41,7 +41,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,9 @@ _GRAPHITE_RANGE = (0.0017, 0.9978)  # sto; the measured points scatter (not mono
 DC_PER_PULSE_RESISTANCE = 2.0  # C/10 polarisation over 0.1 s resistance, see above
 EMPTY_POTENTIAL = 0.87  # V, U_ref
 EMPTY_WIDTH = 0.10  # V, w
+
+_NODES_PER_TABLE_NODE = 10
+_TABLE_Z = (-0.011, 1.29, 4001)  # first, last, number: lithium contents 0.02 to 0.998 and no more
 
 _BISECTIONS = 52  # of an interval of 1 V: down to the last bit
 
@@ -152,17 +155,47 @@ class Discharge:
     dqdv: FloatArray
 
 
+class PotentialTables(NamedTuple):
+    """Half-cell potentials as arrays for compiled code: cubics between nodes (value and slope).
+
+    Parameters
+    ----------
+    potential
+        Nodes of the negative electrode's potential, rising, (node,) [V].
+    graphite, graphite_slope, silicon, silicon_slope
+        Lithiated fractions of its phases there and their slopes, (node,) [1], [1/V].
+    positive_start, positive_step
+        First node of the positive electrode's delithiated fraction z and distance of the nodes.
+    positive, positive_slope
+        Its potential and slope dU/dz there, (z,) [V].
+    """
+
+    potential: FloatArray
+    graphite: FloatArray
+    graphite_slope: FloatArray
+    silicon: FloatArray
+    silicon_slope: FloatArray
+    positive_start: float
+    positive_step: float
+    positive: FloatArray
+    positive_slope: FloatArray
+
+
+_PYBAMM_NAMES = {
+    "graphite": "Primary: Negative electrode OCP [V]",
+    "silicon": "Secondary: Negative electrode delithiation OCP [V]",
+    "silicon_lithiation": "Secondary: Negative electrode lithiation OCP [V]",
+    "positive": "Positive electrode OCP [V]",
+}
+
+
 @lru_cache(maxsize=1)
-def _pybamm_functions() -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+def _pybamm_functions() -> dict[str, Callable[..., Any]]:
     os.environ.setdefault("PYBAMM_DISABLE_TELEMETRY", "true")
     import pybamm
 
     values = pybamm.ParameterValues("Chen2020_composite")
-    return (
-        values["Primary: Negative electrode OCP [V]"],
-        values["Secondary: Negative electrode delithiation OCP [V]"],
-        values["Positive electrode OCP [V]"],
-    )
+    return {phase: values[name] for phase, name in _PYBAMM_NAMES.items()}
 
 
 def pybamm_potential(phase: str, content: ArrayLike) -> FloatArray:
@@ -171,7 +204,7 @@ def pybamm_potential(phase: str, content: ArrayLike) -> FloatArray:
     Parameters
     ----------
     phase
-        "graphite", "silicon" or "positive".
+        "graphite", "silicon" (delithiation), "silicon_lithiation" or "positive".
     content
         Lithium content, shape (n,).
 
@@ -180,7 +213,7 @@ def pybamm_potential(phase: str, content: ArrayLike) -> FloatArray:
     numpy.ndarray
         Potential against lithium [V], shape (n,).
     """
-    function = _pybamm_functions()[("graphite", "silicon", "positive").index(phase)]
+    function = _pybamm_functions()[phase]
     import pybamm
 
     content = np.asarray(content, dtype=float)
@@ -420,6 +453,47 @@ def simulate_discharge(electrodes: Electrodes, balance: Balance | None = None) -
     charge = negative * float(balance.ne_hi) - lithium
     charge[0] = 0.0
     return Discharge(charge=charge, voltage=voltage, dqdv=slope / dv_du)
+
+
+@lru_cache(maxsize=2)
+def potential_tables(direction: str = "discharge") -> PotentialTables:
+    """Return the LG M50's half cells as tables, good to 2 microvolts.
+
+    Parameters
+    ----------
+    direction
+        "discharge", or "charge": then silicon follows its lithiation curve (Verbrugge et al. 2016),
+        the other branch of its hysteresis.
+    """
+    potential = _nodes()[::_NODES_PER_TABLE_NODE]
+    if direction == "charge":
+        silicon, silicon_slope = _lithiating_silicon(potential)
+    else:
+        silicon = silicon_stoichiometry(potential)
+        silicon_slope = silicon_stoichiometry(potential, 1)
+    z = np.linspace(*_TABLE_Z)
+    return PotentialTables(
+        potential=potential.copy(),
+        graphite=graphite_stoichiometry(potential),
+        graphite_slope=graphite_stoichiometry(potential, 1),
+        silicon=silicon,
+        silicon_slope=silicon_slope,
+        positive_start=float(z[0]),
+        positive_step=float(z[1] - z[0]),
+        positive=positive_potential(z),
+        positive_slope=positive_potential(z, 1),
+    )
+
+
+def _lithiating_silicon(potential: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return silicon's lithiated fraction on charge, and its slope [1/V], at potentials [V]."""
+    from scipy.interpolate import CubicSpline
+
+    content = np.linspace(1e-4, 1 - 1e-4, 20001)  # the function has poles at 0 and 1
+    spline = CubicSpline(
+        pybamm_potential("silicon_lithiation", content)[::-1], content[::-1]
+    )  # fmt: skip
+    return np.asarray(spline(potential)), np.asarray(spline(potential, 1))
 
 
 @lru_cache(maxsize=1)
