@@ -62,6 +62,7 @@ class Row:
     lam_ne_si_p95_points: float | None
     worst_median_points: float | None
     coverage_90_pct: float | None
+    coverage_90_worst_pct: float | None
     fit_rmse_mV: float | None  # noqa: N815
     fitted_pct: float
 
@@ -316,10 +317,13 @@ def make_row(method: str, twin: Twin, fits: Fits, threads: int) -> Row:
         usable = np.abs(values[fitted])
         return round(100 * float(np.quantile(usable, share)), 4) if len(usable) else None
 
-    coverage = None
+    coverage = worst = None
     if fits.errors is not None and np.any(fitted):
         inside = [np.abs(wrong[mode]) <= STANDARD_90 * fits.errors[mode][:, 1:] for mode in MODES]
-        coverage = round(100 * float(np.mean([part[fitted] for part in inside])), 2)
+        shares = [100 * float(np.mean(part[fitted])) for part in inside]
+        coverage = round(float(np.mean(shares)), 2)
+        farthest: float = max(shares, key=lambda share: abs(share - 90.0))
+        worst = round(farthest, 2)
     medians = [value for mode in MODES if (value := points(wrong[mode], 0.5)) is not None]
     rmse = float(np.nanmedian(fits.rmse)) if np.any(np.isfinite(fits.rmse)) else math.nan
     return Row(
@@ -337,6 +341,7 @@ def make_row(method: str, twin: Twin, fits: Fits, threads: int) -> Row:
         points(wrong["lam_ne_si"], 0.95),
         max(medians, default=None),
         coverage,
+        worst,
         round(1e3 * rmse, 4) if math.isfinite(rmse) else None,
         round(100 * float(np.mean(fitted[exists])), 2),
     )
@@ -354,6 +359,7 @@ HEADINGS = (
     "LAM Gr",
     "LAM Si",
     "90 % covers",
+    "worst",
     "RMSE mV",
     "fitted %",
 )
@@ -374,6 +380,7 @@ def print_report(rows: list[Row], markdown: bool) -> None:
             f"{row.ms_per_curve:.1f}",
             *(show(getattr(row, f"{mode}_p95_points"), ".2f") for mode in MODES),
             show(row.coverage_90_pct, ".0f"),
+            show(row.coverage_90_worst_pct, ".0f"),
             show(row.fit_rmse_mV, ".2f"),
             show(row.fitted_pct, ".1f"),
         ]

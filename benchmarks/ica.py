@@ -305,16 +305,16 @@ def main(arguments: list[str] | None = None) -> int:
                 curves=QUICK_CURVES if options.quick else CELLS * CHECK_UPS,
             )
             groups.append(measure(curves, options.threads, options.methods, options))
+        if options.json:
+            rows: list[dict[str, Any]] = [asdict(row) for group in groups for row in group.rows]
+            print(json.dumps(rows, indent=2))
+            return 0
+        print_report(groups, options.markdown)
+        if not (options.quick or options.no_footprint or options.curves):
+            print(footprint.describe())
     except BatterykitError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    if options.json:
-        rows: list[dict[str, Any]] = [asdict(row) for group in groups for row in group.rows]
-        print(json.dumps(rows, indent=2))
-        return 0
-    print_report(groups, options.markdown)
-    if not (options.quick or options.no_footprint or options.curves):
-        print(footprint.describe())
     return 0
 
 

@@ -47,13 +47,13 @@ def _product(**choices: list[Any]) -> list[Settings]:
 GRIDS: dict[str, list[Settings]] = {
     "cellpy": _product(
         voltage_resolution=[None, 0.0005, 0.001],
-        voltage_fwhm=[0.004, 0.008, 0.012, 0.016],
-        savgol_filter_window_divisor_default=[25, 50, 100, 200],
+        voltage_fwhm=[0.004, 0.008, 0.012, 0.016, 0.024],
+        savgol_filter_window_divisor_default=[12, 18, 25, 50, 100],
         savgol_filter_window_order=[2, 3],
         max_points=[None, 4000],
     ),
     "PyProBE LEAN": _product(
-        bin=[0.0005, 0.001, 0.002, 0.003, 0.005],
+        bin=[0.001, 0.002, 0.003, 0.005],
         # the default (5 taps), the source's 7 taps, and Gaussians: its parameter takes any filter
         filter=[
             None,
@@ -65,15 +65,17 @@ GRIDS: dict[str, list[Settings]] = {
     ),
     "PyProBE spline": _product(
         **{
-            "lambda": [10.0 ** (0.5 * k) for k in range(-18, -7)],
+            "lambda": [10.0 ** (0.5 * k) for k in range(-14, -3)],
             "interval": [None, 0.001],
         }
     ),
-    "scipy": _product(window=[0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04], order=[2, 3, 4, 5]),
+    "scipy": _product(
+        window=[0.01, 0.015, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09], order=[2, 3, 4, 5]
+    ),
     "scipy, averaged": _product(
-        window=[0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04],
+        window=[0.01, 0.015, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09],
         order=[2, 3, 4, 5],
-        blocks=[500, 1000, 2000],
+        blocks=[200, 500, 1000, 2000],
     ),
 }
 

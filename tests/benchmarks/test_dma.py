@@ -42,6 +42,7 @@ def test_a_row_tells_the_errors_in_points_and_the_share_inside_the_intervals(twi
     assert row.lli_p95_points == pytest.approx(0.3)
     assert row.lam_ne_si_p95_points == pytest.approx(0.3)
     assert row.coverage_90_pct == pytest.approx(20)
+    assert row.coverage_90_worst_pct == pytest.approx(0)
     assert row.fit_rmse_mV == pytest.approx(2)
     assert row.ms_per_curve == pytest.approx(50)
 
