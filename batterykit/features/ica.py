@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batterykit.errors import UsageError
 from batterykit.features import kernels
 from batterykit.features.options import IcaOptions
+from batterykit.features.resistance import refine
 from batterykit.features.tracking import PEAK_COLUMNS, track_peaks
 from batterykit.progress import no_track
 
@@ -23,16 +25,16 @@ if TYPE_CHECKING:
     from batterykit.progress import Track
 
 CURVES_PER_TASK = 8
-CHOOSE_BY_NOISE = 0.0  # what the kernels take for no kernel width
 
 CURVE_FLAGS = {
     "samples_dropped": kernels.SAMPLES_DROPPED,
     "not_in_order_of_charge": kernels.NOT_IN_ORDER,
     "too_few_samples": kernels.TOO_SHORT,
     "window_not_covered": kernels.WINDOW_UNCOVERED,
-    "noise_beyond_kernel": kernels.NOISY,
+    "dqdv_doubtful": kernels.DOUBTFUL,
     "several_current_steps": kernels.SEVERAL_STEPS,
     "peaks_left_out": kernels.PEAKS_LEFT_OUT,
+    "no_resistance": kernels.NO_RESISTANCE,
 }
 """Bits of `quality_flag`; no finite samples are dropped and no value is made up because of them."""
 
@@ -42,7 +44,8 @@ _QUALITY_COLUMNS = {
     "backward_share": ("1", "share of samples that step backwards in voltage"),
     "current_steps": ("1", "number of times that current flows; one for an unbroken curve"),
     "charge_in_window": ("Ah", "charge passed in the voltage window"),
-    "kernel_width": ("V", "standard deviation of the smoothing kernel"),
+    "kernel_width": ("Ah", "mean standard deviation of the smoothing kernels"),
+    "charge_passed": ("Ah", "charge passed in the whole curve"),
 }
 
 
@@ -58,7 +61,8 @@ def ica(
     Parameters
     ----------
     curves
-        `raw/expt{N}/curves/{kind}`: a contiguous ragged array, dims (curve,) and (sample,).
+        `raw/expt{N}/curves/{kind}`: a contiguous ragged array, dims (curve,) and (sample,); to
+        correct the ohmic drop also resistance (curve, soc) [Ohm] on even steps from empty to full.
     options
         Window, grid, smoothing and peaks.
     threads
@@ -95,13 +99,25 @@ def analyse(
     xr.Dataset
         dqdv (curve, voltage) [Ah/V] at the centres of the voltage bins, positive for charge and
         discharge alike, NaN where the curve has no samples; its sum times the bin width is
-        charge_in_window [Ah]. candidate_* (curve, candidate): voltage [V], height [Ah/V],
-        prominence [Ah/V], width [V], area [Ah], in order of voltage, NaN when there are fewer.
-        Per curve: noise [V], window_coverage [1], backward_share [1], current_steps [1],
-        kernel_width [V] and quality_flag with the bits of `CURVE_FLAGS`. A curve that cannot be
-        analysed has NaN and flags, never an exception.
+        charge_in_window [Ah]. dvdq (curve, depth) [V/Ah], positive too, at the middles of equal
+        steps of the curve's charge, with charge (curve, depth) [Ah] beside it. candidate_*
+        (curve, candidate): voltage [V], height [Ah/V], prominence [Ah/V], width [V], area [Ah], in
+        order of voltage, NaN when there are fewer. Per curve: noise [V], window_coverage [1],
+        backward_share [1], current_steps [1], kernel_width [V], charge_kernel_width [Ah] and
+        quality_flag with the bits of `CURVE_FLAGS`. A curve that cannot be analysed has NaN and
+        flags, never an exception.
+
+    Raises
+    ------
+    UsageError
+        The ohmic drop is to be corrected and the curves come without resistance.
     """
     options = options or IcaOptions()
+    if options.ir_correct and "resistance" not in curves:
+        raise UsageError(
+            "the curves have no resistance to correct the ohmic drop with",
+            fix="add the variable 'resistance' (curve, soc) in Ohm, or set ir_correct to False",
+        )
     low, high = options.window
     n_bins = max(1, round((high - low) / options.grid_step))
     step = (high - low) / n_bins
@@ -111,7 +127,14 @@ def analyse(
         np.ascontiguousarray(curves[name].values, dtype=np.float64)
         for name in ("voltage", "charge", "current")
     )
-    dqdv = np.empty((n, n_bins))
+    resistance = np.empty((0, 0))
+    if options.ir_correct:
+        resistance = refine(curves["resistance"].values)
+    widths = kernels.NARROWEST * kernels.WIDER ** np.arange(kernels.KERNELS)
+    if options.kernel_width is not None:
+        widths = np.array([options.kernel_width])
+    slopes, spreads, values = kernels.kernel_weights(options.charge_steps, widths)
+    dqdv, dvdq = np.empty((n, n_bins)), np.empty((n, options.charge_steps))
     quality = np.empty((n, kernels.N_QUALITY))
     flags = np.zeros(n, dtype=np.int64)
     peaks = np.empty((n, kernels.MOST_CANDIDATES, kernels.N_PEAK))
@@ -123,12 +146,17 @@ def analyse(
             charge,
             current,
             starts[some.start : some.stop + 1],
+            resistance[some],
+            widths,
+            slopes,
+            spreads,
+            values,
             low,
             step,
-            options.kernel_width or CHOOSE_BY_NOISE,
             options.prominence,
             options.significance,
             dqdv[some],
+            dvdq[some],
             quality[some],
             flags[some],
             peaks[some],
@@ -150,6 +178,24 @@ def analyse(
         dqdv,
         {"units": "Ah/V", "long_name": "differential capacity"},
     )
+    depth = (np.arange(options.charge_steps) + 0.5) / options.charge_steps
+    result["depth"] = (
+        "depth",
+        depth,
+        {"units": "1", "long_name": "share of the curve's charge that has passed"},
+    )
+    result["charge"] = (
+        ("curve", "depth"),
+        quality[:, kernels.N_QUALITY - 1 :] * depth,
+        {"units": "Ah", "long_name": "charge passed since the start of the curve"},
+    )
+    result["dvdq"] = (
+        ("curve", "depth"),
+        dvdq,
+        {"units": "V/Ah", "long_name": "differential voltage"},
+    )
+    if options.ir_correct and "resistance_source" in curves:
+        result["resistance_source"] = curves["resistance_source"].variable
     for column, (name, (units, text)) in enumerate(PEAK_COLUMNS.items()):
         attrs = {"units": units, "long_name": f"{text}, before tracking"}
         result[f"candidate_{name}"] = (("curve", "candidate"), peaks[:, :, column], attrs)

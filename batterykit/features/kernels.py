@@ -3,17 +3,23 @@
 Pure functions on numpy arrays; compiled once and cached on disk, they release the GIL so that
 threads can share the curves. Volts and ampere-hours everywhere.
 
-The estimate. A curve V(q) moves its charge onto the voltage axis; dQ/dV is the density of that
-charge. Each segment between two samples spreads its charge evenly between its two voltages, so no
-charge is lost or invented whatever the noise does. The density is then smoothed by the kernel::
+The estimate. Charge is known far better than voltage, so a curve is smoothed as voltage over
+charge: a local cubic with Gaussian weights (Fan & Gijbels, Local Polynomial Modelling, 1996,
+section 3.2) through the mean voltages of equal steps of charge gives dV/dQ anywhere, the ends of
+the curve included. How wide the weights are is chosen at every step of the curve by itself: the
+widest at which the slope still agrees, within the noise, with those of all narrower ones (the
+intersection of confidence intervals: Goldenshluger & Nemirovski, Math. Methods Statist. 6 (1997)
+135; Katkovnik, IEEE Trans. Signal Process. 47 (1999) 2567). The slope is summed up to the smooth
+curve, which is tied to the samples over the widest weights. (Smoothing the charge over voltage
+instead, with a kernel of one width in volts and the noise's own blur taken out, was tried first: at
+equal noise its error was four to seven times larger.)
 
-    K(x) = phi_h(x) (1 + a (1 - (x/h)^2)),    a = (1 + s^2/h^2) / 2
+dQ/dV is the charge that the smooth curve spends in each bin of voltage: finite where the curve is
+flat, right where it turns back; and what it spends in all bins together is set to what the samples
+spent there, so that no charge is lost or invented.
 
-a Gaussian of standard deviation h times a Hermite polynomial (Wand & Jones, Kernel Smoothing,
-1995, section 2.8). Its second moment h^2 (1 - 2a) = -s^2 cancels the blur s^2 that measuring noise
-and bins have already added, so what is left of the bias is of fourth order in h. Where the kernel
-would reach past an end of the curve, a straight line fitted there takes over (Fan & Gijbels, Local
-Polynomial Modelling, 1996, section 3.2).
+All of it is in one file because numba's cache on disk knows a file's own changes only: a kernel
+would go on calling the old machine code of one that was edited elsewhere.
 """
 
 from __future__ import annotations
@@ -23,39 +29,49 @@ import math
 import numpy as np
 from numba import njit
 
-# The kernel width that balances noise against bias grows with the 1/11th power of (noise^2 / number
-# of samples) for a fourth-order kernel (Wand & Jones, section 2.8); so the width found best for one
-# noise serves for others. Found on simulated C/10 curves of the LG M50 (Chen2020 potentials).
-BEST_WIDTH = 0.006  # [V] at BEST_NOISE and BEST_SAMPLES
-BEST_NOISE = 0.001  # [V]
-BEST_SAMPLES = 36_000
-WIDTH_POWER = 1.0 / 11.0
-NARROWEST, WIDEST = 0.003, 0.03  # [V]
+# Chosen on simulated C/10 curves (Chen2020, Chen2020_composite, and logistic steps with deep
+# valleys between them) with noise of 0.1 and 1 mV; the error is flat around these values.
+NARROWEST = 0.003  # [1] share of the curve's charge: the narrowest kernel
+WIDER = 1.4  # [1] each kernel is this much wider than the one before
+KERNELS = 8
+CONFIDENCE = 1.1  # [1] standard deviations to either side of a slope
+LEVELLING = 0.012  # [1] share of the charge over which the choice of kernel is smoothed
+SAMPLES_A_WIDTH = 1.5  # [1] at least
 
-TOP_SHARE = 0.5  # [1] of a peak's width on either side of its top: what is fitted to place the top
+KERNEL_REACH = 4.0  # [1] kernel widths at which the kernel is cut: exp(-4^2/2) is 3e-4
+CUBIC = 4  # coefficients of a cubic
+SUBSTEPS_A_BIN = 4  # the smooth curve is followed in pieces this much smaller than a voltage bin
+MOST_SUBSTEPS = 1000  # between two steps of charge
 
-KERNEL_REACH = 5.0  # [1] kernel widths at which the kernel is cut: phi(5) is 1.5e-6
+# A top is placed by a cubic through its crown: a wide crown is proof against noise, a narrow one
+# does not mind a lopsided peak; like the kernel, the best width grows slowly with the noise.
+CROWN = 0.5  # [1] of a peak's width on either side of its top, at CROWN_NOISE
+CROWN_NOISE = 0.03  # [1] standard deviation of dQ/dV over the peak's prominence
+CROWN_POWER = 1.0 / 6.0
+FLAT = 1e-3  # [1] of a peak's prominence: a valley that rises by less is still its bottom
+NARROWEST_CROWN, WIDEST_CROWN = 0.15, 0.5  # [1]
+
 NOISE_BLOCK = 64  # [samples] noise is the median over blocks of this length
-EDGE_WIDTHS = 1.5  # [1] kernel widths: the standard deviation of the weights at a curve's ends
-EDGE_SAMPLES = 64  # [samples] at most this many tell where a curve ends
+MOST_NOISE_BLOCKS = 256  # more tell no more about the noise
+SAME_VOLTAGE = 1e-9  # [1] bins: voltages closer than this count as one
 CURRENT_ON = 0.05  # [1] share of the largest current above which current counts as flowing
 FEWEST_SAMPLES = 8
+FEWEST_BINS = 2.0  # a curve that moves less in voltage has no dQ/dV
 LARGEST = 1e6  # [V], [Ah]: beyond any cell; such a sample counts as not finite
 MOST_CANDIDATES = 16
 
-SAMPLES_DROPPED, NOT_IN_ORDER, TOO_SHORT, WINDOW_UNCOVERED, NOISY, SEVERAL_STEPS, PEAKS_LEFT_OUT = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-    64,
-)
+SAMPLES_DROPPED = 1
+NOT_IN_ORDER = 2
+TOO_SHORT = 4
+WINDOW_UNCOVERED = 8
+DOUBTFUL = 16
+SEVERAL_STEPS = 32
+PEAKS_LEFT_OUT = 64
+NO_RESISTANCE = 128
 COVERED = 0.95  # [1] smallest coverage of the window that is not flagged
-NOISY_SHARE = 0.5  # [1] noise above this share of the kernel width is flagged
+NOISY_SHARE = 0.1  # [1] a standard deviation of dQ/dV above this share of its top is flagged
 
-N_QUALITY = 6  # columns of the quality array: see `analyse_curves`
+N_QUALITY = 7  # columns of the quality array: see `analyse_curves`
 N_PEAK = 5  # columns of the peak array: see `analyse_curves`
 
 
@@ -65,17 +81,22 @@ def analyse_curves(
     charge: np.ndarray,
     current: np.ndarray,
     starts: np.ndarray,
+    resistance: np.ndarray,
+    widths: np.ndarray,
+    slopes: np.ndarray,
+    spreads: np.ndarray,
+    values: np.ndarray,
     low: float,
     step: float,
-    width: float,
     prominence: float,
     significance: float,
     dqdv: np.ndarray,
+    dvdq: np.ndarray,
     quality: np.ndarray,
     flags: np.ndarray,
     peaks: np.ndarray,
 ) -> None:
-    """Analyse curves one after the other, writing into the last four arrays.
+    """Analyse curves one after the other, writing into the last five arrays.
 
     Parameters
     ----------
@@ -83,20 +104,25 @@ def analyse_curves(
         Samples of all curves, (sample,) float64 [V], [Ah], [A].
     starts
         First sample of each curve and the end of the last, (curve + 1,) int64.
+    resistance
+        To correct the voltage with [Ohm], (curve, node) from empty to full in even steps; shape
+        (0, 0) to correct nothing.
     low, step
         Lower end of the voltage window and width of its bins [V].
-    width
-        Standard deviation h of the smoothing kernel [V]; 0 for the one that suits each curve's
-        noise.
+    widths, slopes, spreads, values
+        The kernels to choose from; see `kernel_weights`.
     prominence
         Smallest prominence of a peak, as a share of its height [1].
     significance
         Smallest prominence of a peak in standard deviations of the noise of dQ/dV there [1].
     dqdv
         Out: (curve, bin) [Ah/V], NaN where the curve has no samples.
+    dvdq
+        Out: (curve, step) [V/Ah] at the middles of equal steps of the curve's charge.
     quality
-        Out: (curve, 6): voltage noise [V], coverage of the window [1], share of samples that step
-        backwards in voltage [1], runs of current [1], charge in the window [Ah], kernel width [V].
+        Out: (curve, 7): voltage noise [V], coverage of the window [1], share of samples that step
+        backwards in voltage [1], runs of current [1], charge in the window [Ah], mean kernel width
+        [Ah], charge of the curve [Ah].
     flags
         Out: (curve,) int64, the bits named at the top of this module.
     peaks
@@ -105,41 +131,94 @@ def analyse_curves(
     """
     for curve in range(len(starts) - 1):
         first, last = starts[curve], starts[curve + 1]
-        v, q, flag = _ordered(voltage[first:last], charge[first:last])
         quality[curve, :] = np.nan
         peaks[curve, :, :] = np.nan
         dqdv[curve, :] = np.nan
-        quality[curve, 3] = _current_runs(current[first:last])
+        dvdq[curve, :] = np.nan
+        v, q, i = voltage[first:last], charge[first:last], current[first:last]
+        flag = 0
+        if len(resistance) > 0:
+            if not math.isfinite(np.sum(resistance[curve])):
+                flag |= NO_RESISTANCE
+            v = _without_drop(v, q, i, resistance[curve])
+        v, q, order = _ordered(v, q)
+        flag |= order
+        quality[curve, 3] = _current_runs(i)
         if quality[curve, 3] > 1:
             flag |= SEVERAL_STEPS
         if len(v) < FEWEST_SAMPLES or not q[-1] > q[0]:
             flags[curve] = flag | TOO_SHORT | WINDOW_UNCOVERED
             quality[curve, 1] = 0.0
             continue
-        noise = _noise(v)
+        total, n = q[-1] - q[0], dvdq.shape[1]
+        noise, resolution, together = _noise(v)
+        # the error of a resolution stays alike over the samples that show the same voltage
+        variance = noise**2 + resolution**2 / 12.0 * together
+        narrowest = 0
+        while narrowest < len(widths) - 1 and widths[narrowest] < SAMPLES_A_WIDTH / len(v):
+            narrowest += 1
+        smooth, slope, doubt, width = _smooth(
+            _mean_voltages(v, q, n),
+            math.sqrt(variance * n / len(v)),
+            widths[narrowest:],
+            slopes[narrowest:],
+            spreads[narrowest:],
+            values,
+        )
+        lowest, highest = _extremes(smooth)
         high = low + step * dqdv.shape[1]
-        h = width if width > 0.0 else max(2.0 * step, _best_width(noise, len(v)))
-        lowest, highest = _ends(v, noise, h)
         covered = max(0.0, min(high, highest) - max(low, lowest)) / (high - low)
         quality[curve, 0] = noise
         quality[curve, 1] = covered
         quality[curve, 2] = _backward_share(v)
-        quality[curve, 5] = h
+        quality[curve, 4] = _charge_between(v, q, low, high)
+        quality[curve, 5] = width * total
+        quality[curve, 6] = total
         if covered < COVERED:
             flag |= WINDOW_UNCOVERED
-        if noise > NOISY_SHARE * h:
-            flag |= NOISY
-        shape, mean_charge = _density(
-            v, q, low, step, h, noise, lowest, highest, dqdv[curve], quality[curve]
-        )
-        if not quality[curve, 4] > 0.0:
+        if highest - lowest < FEWEST_BINS * step or not quality[curve, 4] > 0.0:
             flags[curve] = flag | TOO_SHORT
-            dqdv[curve, :] = np.nan
             continue
-        noise_scale = noise * math.sqrt(mean_charge * _roughness(shape) / h**3)
-        if _find_peaks(dqdv[curve], low, step, prominence, significance, noise_scale, peaks[curve]):
+        sign = 1.0 if v[-1] > v[0] else -1.0
+        for k in range(n):
+            dvdq[curve, k] = sign * slope[k + 1] * n / total
+        error = _density(
+            smooth, slope, doubt, total, low, step, lowest, highest, quality[curve, 4], dqdv[curve]
+        )
+        if _tallest_is_doubtful(dqdv[curve], error):
+            flag |= DOUBTFUL
+        if _find_peaks(dqdv[curve], error, low, step, prominence, significance, peaks[curve]):
             flag |= PEAKS_LEFT_OUT
         flags[curve] = flag
+
+
+@njit(cache=True, nogil=True)
+def _without_drop(
+    voltage: np.ndarray, charge: np.ndarray, current: np.ndarray, resistance: np.ndarray
+) -> np.ndarray:
+    """Return the voltage less current times resistance, which depends on the state of charge.
+
+    The curve is taken to go from full to empty, or from empty to full as its current says.
+    """
+    least, most, net = math.inf, -math.inf, 0.0
+    for i in range(len(charge)):
+        if abs(charge[i]) < LARGEST:
+            least, most = min(least, charge[i]), max(most, charge[i])
+        if abs(current[i]) < LARGEST:
+            net += current[i]
+    rest = np.empty(len(voltage))
+    intervals = len(resistance) - 1
+    per_charge = intervals / (most - least) if most > least else 0.0
+    for i in range(len(voltage)):
+        if not abs(charge[i]) < LARGEST:
+            rest[i] = np.nan
+            continue
+        passed = (charge[i] - least) * per_charge
+        place = passed if net > 0.0 else intervals - passed
+        below = min(int(place), intervals - 1)
+        here = resistance[below] + (place - below) * (resistance[below + 1] - resistance[below])
+        rest[i] = voltage[i] - current[i] * here
+    return rest
 
 
 @njit(cache=True, nogil=True)
@@ -159,7 +238,7 @@ def _ordered(voltage: np.ndarray, charge: np.ndarray) -> tuple[np.ndarray, np.nd
         keep = (np.abs(voltage) < LARGEST) & (np.abs(charge) < LARGEST)
         voltage, charge, flag = voltage[keep], charge[keep], SAMPLES_DROPPED
     if falling and finite:
-        return voltage[::-1].copy(), charge[::-1].copy(), flag
+        return voltage[::-1].copy(), charge[::-1].copy(), NOT_IN_ORDER
     order = np.argsort(charge, kind="mergesort")
     for i in range(1, len(order)):
         if order[i] < order[i - 1]:
@@ -169,68 +248,72 @@ def _ordered(voltage: np.ndarray, charge: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 @njit(cache=True, nogil=True)
+def _extremes(x: np.ndarray) -> tuple[float, float]:
+    """Return the least and the largest value, NaN ignored; four at a time, for speed."""
+    low0 = low1 = low2 = low3 = math.inf
+    high0 = high1 = high2 = high3 = -math.inf
+    whole = len(x) // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+        low0 = a if a < low0 else low0
+        low1 = b if b < low1 else low1
+        low2 = c if c < low2 else low2
+        low3 = d if d < low3 else low3
+        high0 = a if a > high0 else high0
+        high1 = b if b > high1 else high1
+        high2 = c if c > high2 else high2
+        high3 = d if d > high3 else high3
+    for i in range(whole, len(x)):
+        low0 = x[i] if x[i] < low0 else low0
+        high0 = x[i] if x[i] > high0 else high0
+    return min(min(low0, low1), min(low2, low3)), max(max(high0, high1), max(high2, high3))
+
+
+@njit(cache=True, nogil=True)
 def _current_runs(current: np.ndarray) -> int:
-    largest = 0.0
+    least, most = _extremes(current)
+    limit = CURRENT_ON * max(-least, most)
+    runs, before = 0, 0
     for value in current:
-        if math.isfinite(value):
-            largest = max(largest, abs(value))
-    runs, on = 0, False
-    for value in current:
-        now = abs(value) > CURRENT_ON * largest
-        if now and not on:
-            runs += 1
-        on = now
+        now = 1 if abs(value) > limit else 0
+        runs += now & (1 - before)
+        before = now
     return runs
 
 
 @njit(cache=True, nogil=True)
-def _noise(v: np.ndarray) -> float:
-    """Return the standard deviation of white noise on v, from its second differences."""
-    n_blocks = max(1, (len(v) - 2) // NOISE_BLOCK)
-    length = (len(v) - 2) // n_blocks
+def _noise(v: np.ndarray) -> tuple[float, float, float]:
+    """Return the white noise on v from its second differences, and how finely v was read.
+
+    Returns
+    -------
+    noise
+        Standard deviation [V].
+    resolution
+        Smallest step between two samples [V].
+    together
+        How many samples in a row show the same voltage, in the mean [1].
+    """
+    there = max(1, (len(v) - 2) // NOISE_BLOCK)
+    length = (len(v) - 2) // there
+    n_blocks = min(there, MOST_NOISE_BLOCKS)
+    margin = (len(v) - 2 - there * length) // 2  # the same from either end
     variances = np.empty(n_blocks)
+    smallest, moves = math.inf, 0
     for block in range(n_blocks):
-        first = block * length + 1
+        first = 1 + margin + (2 * block + 1) * there // (2 * n_blocks) * length
         total, square = 0.0, 0.0
         for i in range(first, first + length):
-            second = v[i - 1] - 2.0 * v[i] + v[i + 1]
+            rise, next_rise = v[i] - v[i - 1], v[i + 1] - v[i]
+            second = next_rise - rise
             total += second
             square += second * second
+            size = abs(rise)
+            moves += 1 if size > 0.0 else 0
+            smallest = size if 0.0 < size < smallest else smallest
         variances[block] = max(0.0, square / length - (total / length) ** 2) / 6.0
-    return math.sqrt(float(np.median(variances)))
-
-
-@njit(cache=True, nogil=True)
-def _best_width(noise: float, samples: int) -> float:
-    variance = (noise / BEST_NOISE) ** 2 * BEST_SAMPLES / samples
-    return min(WIDEST, max(NARROWEST, BEST_WIDTH * float(variance**WIDTH_POWER)))
-
-
-@njit(cache=True, nogil=True)
-def _ends(v: np.ndarray, noise: float, width: float) -> tuple[float, float]:
-    """Return the lowest and highest voltage of the curve, freed of noise at its two ends."""
-    first, last = _end_of(v, noise, width), _end_of(v[::-1], noise, width)
-    lowest, highest = min(first, last), max(first, last)
-    if np.min(v) < lowest - 5.0 * noise:
-        lowest = np.min(v)
-    if np.max(v) > highest + 5.0 * noise:
-        highest = np.max(v)
-    return lowest, highest
-
-
-@njit(cache=True, nogil=True)
-def _end_of(v: np.ndarray, noise: float, width: float) -> float:
-    m = min(EDGE_SAMPLES, len(v))
-    while m > FEWEST_SAMPLES and abs(v[m - 1] - v[0]) > 0.5 * width + 4.0 * noise:
-        m -= 1
-    if noise < 1e-9:
-        return float(v[0])
-    middle, mean, slope, squares = 0.5 * (m - 1), 0.0, 0.0, 0.0
-    for i in range(m):
-        mean += v[i] / m
-        slope += (i - middle) * v[i]
-        squares += (i - middle) ** 2
-    return mean - slope / squares * middle
+    resolution = smallest if moves else 0.0
+    return math.sqrt(float(np.median(variances))), resolution, n_blocks * length / max(1, moves)
 
 
 @njit(cache=True, nogil=True)
@@ -245,127 +328,345 @@ def _backward_share(v: np.ndarray) -> float:
 
 @njit(cache=True, nogil=True)
 def spread_charge(v: np.ndarray, q: np.ndarray, low: float, step: float, n_bins: int) -> np.ndarray:
-    """Return the charge passed in each voltage bin: (bin,) [Ah], exact for straight segments."""
-    mass = np.zeros(n_bins)
-    per_volt = 1.0 / step
-    here = (v[0] - low) * per_volt
+    """Return the charge passed in each voltage bin: (bin,) [Ah], exact for straight segments.
+
+    A segment's density is a step up at one end and a step down at the other, and a step at u adds
+    what lies above it to its own bin and one bin's worth to every bin beyond. So a sample costs
+    two additions (no loop over the bins of its segment, no branch), and one running sum at the
+    end does the rest. Steps beyond the bins are put at their edge, one bin outside.
+    """
+    own, beyond = np.zeros(n_bins + 2), np.zeros(n_bins + 2)  # one bin more at either end
+    per_volt, outside = 1.0 / step, float(n_bins + 1)
+    offset = 1.0 - low * per_volt
+    here, density = v[0] * per_volt + offset, 0.0
     for i in range(1, len(v)):
-        there = (v[i] - low) * per_volt
-        passed = q[i] - q[i - 1]
-        a, b = min(here, there), max(here, there)
+        there, passed = v[i] * per_volt + offset, q[i] - q[i - 1]
+        at = min(max(here, 0.0), outside)
+        before = density
+        if abs(there - here) > SAME_VOLTAGE:
+            density = passed / (there - here)
+        else:
+            density = 0.0
+            _add_step(own, beyond, min(max(here - 0.5, 0.0), outside), passed)
+            _add_step(own, beyond, min(max(here + 0.5, 0.0), outside), -passed)
+        _add_step(own, beyond, at, density - before)
         here = there
-        if passed <= 0.0 or b < 0.0 or a >= n_bins:
-            continue
-        per_bin = passed / (b - a) if b > a else 0.0
-        a, b = max(a, -1.0), min(b, n_bins + 1.0)
-        first, last = math.floor(a), math.floor(b)
-        if first == last:
-            mass[first] += passed
-            continue
-        if first >= 0:
-            mass[first] += per_bin * (first + 1 - a)
-        for k in range(max(first + 1, 0), min(last, n_bins)):
-            mass[k] += per_bin
-        if last < n_bins:
-            mass[last] += per_bin * (b - last)
+    _add_step(own, beyond, min(max(here, 0.0), outside), -density)
+    mass = np.empty(n_bins)
+    level = beyond[0]
+    for k in range(n_bins):
+        mass[k] = level + own[k + 1]
+        level += beyond[k + 1]
     return mass
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_step(own: np.ndarray, beyond: np.ndarray, at: float, height: float) -> None:
+    k = int(at)
+    own[k] += height * (k + 1 - at)
+    beyond[k] += height
+
+
+@njit(cache=True, nogil=True)
+def _charge_between(v: np.ndarray, q: np.ndarray, low: float, high: float) -> float:
+    """Return the charge passed between two voltages [Ah], exact for straight segments."""
+    total = 0.0
+    for i in range(1, len(v)):
+        a, b, passed = min(v[i - 1], v[i]), max(v[i - 1], v[i]), q[i] - q[i - 1]
+        if a >= low and b <= high:
+            total += passed
+        elif a < high and b > low:
+            total += passed * (min(b, high) - max(a, low)) / (b - a)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _mean_voltages(v: np.ndarray, q: np.ndarray, n: int) -> np.ndarray:
+    """Return the mean voltage over each of n equal steps of charge, exact for straight segments."""
+    mean = np.zeros(n)
+    per_step = n / (q[-1] - q[0])
+    b, last = 0.0, 0
+    for i in range(1, len(v)):
+        a, first = b, last
+        b = (q[i] - q[0]) * per_step
+        last = min(int(b), n - 1)
+        if first == last:
+            mean[first] += 0.5 * (v[i - 1] + v[i]) * (b - a)
+            continue
+        rise = (v[i] - v[i - 1]) / (b - a)
+        for k in range(first, last + 1):
+            c, d = max(a, float(k)), min(b, float(k + 1)) if k < last else b
+            mean[k] += (v[i - 1] + rise * (0.5 * (c + d) - a)) * (d - c)
+    return mean
+
+
+@njit(cache=True, nogil=True)
+def kernel_weights(n: int, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weights of local cubics on n equal steps, to be used for any number of curves.
+
+    Parameters
+    ----------
+    n
+        Number of steps.
+    widths
+        Standard deviations of the Gaussian weights, as shares of the n steps [1], ascending.
+
+    Returns
+    -------
+    slopes
+        (width, row, column): what gives the slope per step. Row 0 is for the start of the curve,
+        row 1 + k for the middle of step k, the last row used for all steps far from the ends; the
+        columns are the steps from the first that the kernel reaches. The end of the curve is the
+        mirror image.
+    spreads
+        (width, row): standard deviation of that slope over that of the values [1].
+    values
+        (row, column): what gives the value, with the widest kernel.
+    """
+    reaches = _reaches(n, widths)
+    slopes = np.zeros((len(widths), reaches[-1] + 2, 2 * reaches[-1] + 1))
+    spreads = np.zeros((len(widths), reaches[-1] + 2))
+    values = np.zeros((reaches[-1] + 2, 2 * reaches[-1] + 1))
+    for level in range(len(widths)):
+        reach, width = reaches[level], max(1.0, widths[level] * n)
+        for row in range(reach + 2):
+            at = row - 1.0 if row else -0.5
+            weights = _cubic_weights(max(0, row - 1) + reach + 1, at, width)
+            slopes[level, row, : weights.shape[1]] = weights[1]
+            spreads[level, row] = math.sqrt(np.sum(weights[1] ** 2))
+            if level == len(widths) - 1:
+                values[row, : weights.shape[1]] = weights[0]
+    return slopes, spreads, values
+
+
+@njit(cache=True, nogil=True)
+def _reaches(n: int, widths: np.ndarray) -> np.ndarray:
+    reaches = np.empty(len(widths), np.int64)
+    for level in range(len(widths)):
+        wanted = max(CUBIC, math.ceil(KERNEL_REACH * widths[level] * n))
+        reaches[level] = min(wanted, (n - 1) // 2)
+    return reaches
+
+
+@njit(cache=True, nogil=True)
+def _cubic_weights(count: int, at: float, width: float) -> np.ndarray:
+    """Return what gives value and slope at `at` of a weighted cubic through values at 0..count-1.
+
+    Shape (2, count); the weights are a Gaussian of standard deviation `width` around `at`.
+    """
+    moments = np.zeros(2 * CUBIC - 1)
+    for j in range(count):
+        x = (j - at) / width
+        term = math.exp(-0.5 * x * x)
+        for power in range(2 * CUBIC - 1):
+            moments[power] += term
+            term *= x
+    normal, wanted = np.empty((CUBIC, CUBIC)), np.zeros((CUBIC, 2))
+    for row in range(CUBIC):
+        normal[row] = moments[row : row + CUBIC]
+    wanted[0, 0] = wanted[1, 1] = 1.0
+    c = np.linalg.solve(normal, wanted)
+    weights = np.empty((2, count))
+    for j in range(count):
+        x = (j - at) / width
+        term = math.exp(-0.5 * x * x)
+        for row in range(2):
+            cubic = c[0, row] + x * (c[1, row] + x * (c[2, row] + x * c[3, row]))
+            weights[row, j] = term * cubic
+        weights[1, j] /= width
+    return weights
+
+
+@njit(cache=True, nogil=True)
+def _smooth(
+    mean: np.ndarray,
+    unsure: float,
+    widths: np.ndarray,
+    slopes: np.ndarray,
+    spreads: np.ndarray,
+    values: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return the smooth curve at its start, at the middles of its n steps of charge and at its end.
+
+    Parameters
+    ----------
+    mean
+        Mean voltage of each step, (n,) [V].
+    unsure
+        Its standard deviation [V].
+
+    Returns
+    -------
+    voltage, slope, doubt
+        (n + 2,) [V], [V per step] and the standard deviation of the slope.
+    width
+        The mean of the kernel widths used [1].
+    """
+    n = len(mean)
+    level, each, spread = _choose(mean, unsure, _reaches(n, widths), slopes, spreads)
+    level = _levelled(level, LEVELLING * n)
+    slope, doubt, width = np.empty(n + 2), np.empty(n + 2), 0.0
+    for k in range(n + 2):
+        below = min(int(level[k]), max(0, len(widths) - 2))
+        above = min(below + 1, len(widths) - 1)
+        share = level[k] - below
+        slope[k] = (1.0 - share) * each[below, k] + share * each[above, k]
+        doubt[k] = (1.0 - share) * spread[below, k] + share * spread[above, k]
+        width += ((1.0 - share) * widths[below] + share * widths[above]) / (n + 2)
+    voltage = np.empty(n + 2)
+    voltage[0] = 0.0
+    for k in range(1, n + 2):
+        length = 0.5 if k in (1, n + 1) else 1.0
+        voltage[k] = voltage[k - 1] + 0.5 * length * (slope[k - 1] + slope[k])
+    rest = _weighted(mean - voltage[1:-1], values, (values.shape[1] - 1) // 2, 1.0)
+    return voltage + rest, slope, doubt, width
+
+
+@njit(cache=True, nogil=True)
+def _choose(
+    mean: np.ndarray, unsure: float, reaches: np.ndarray, slopes: np.ndarray, spreads: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the widest kernel at each place that agrees with all narrower ones, and all slopes."""
+    n = len(mean)
+    each, spread = np.empty((len(slopes), n + 2)), np.empty((len(slopes), n + 2))
+    lowest, highest = np.full(n + 2, -math.inf), np.full(n + 2, math.inf)
+    level = np.zeros(n + 2)
+    for width in range(len(slopes)):
+        reach = reaches[width]
+        each[width] = _weighted(mean, slopes[width], reach, -1.0)
+        spread[width, :] = unsure * spreads[width, reach + 1]
+        for row in range(reach + 1):
+            spread[width, row] = spread[width, n + 1 - row] = unsure * spreads[width, row]
+        for k in range(n + 2):
+            lowest[k] = max(lowest[k], each[width, k] - CONFIDENCE * spread[width, k])
+            highest[k] = min(highest[k], each[width, k] + CONFIDENCE * spread[width, k])
+            if level[k] == width - 1 and lowest[k] <= highest[k]:
+                level[k] = width
+    return level, each, spread
+
+
+@njit(cache=True, nogil=True)
+def _weighted(x: np.ndarray, weights: np.ndarray, reach: int, mirror: float) -> np.ndarray:
+    """Return weighted sums of x at the start, at every step and at the end: (n + 2,).
+
+    `mirror` is -1 for weights that change sign when the curve is turned round, as slopes do.
+    """
+    n = len(x)
+    result = np.zeros(n + 2)
+    for row in range(reach + 1):
+        for j in range(max(0, row - 1) + reach + 1):
+            result[row] += weights[row, j] * x[j]
+            result[n + 1 - row] += mirror * weights[row, j] * x[n - 1 - j]
+    inner = result[reach + 1 : n + 1 - reach]
+    for j in range(2 * reach + 1):
+        weight = weights[reach + 1, j]
+        for k in range(len(inner)):
+            inner[k] += weight * x[k + j]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _levelled(x: np.ndarray, width: float) -> np.ndarray:
+    """Return x averaged with Gaussian weights of a standard deviation in places."""
+    reach = math.ceil(3.0 * width)
+    total, weight = np.zeros(len(x)), np.zeros(len(x))
+    for shift in range(-reach, reach + 1):
+        w = math.exp(-0.5 * (shift / width) ** 2)
+        for k in range(max(0, -shift), len(x) - max(0, shift)):
+            total[k] += w * x[k + shift]
+            weight[k] += w
+    return total / weight
 
 
 @njit(cache=True, nogil=True)
 def _density(
-    v: np.ndarray,
-    q: np.ndarray,
+    smooth: np.ndarray,
+    slope: np.ndarray,
+    doubt: np.ndarray,
+    total: float,
     low: float,
     step: float,
-    width: float,
-    noise: float,
     lowest: float,
     highest: float,
+    in_window: float,
     dqdv: np.ndarray,
-    quality: np.ndarray,
-) -> tuple[float, float]:
-    """Fill dQ/dV and the charge in the window; return the kernel's shape and a sample's charge."""
-    n = len(dqdv)
-    reach = math.ceil(KERNEL_REACH * width / step)
-    mass = spread_charge(v, q, low - reach * step, step, n + 2 * reach)
-    total = 0.0
-    for i in range(n):
-        total += mass[reach + i]
-    quality[4] = total
-    blur = 2.0 / 3.0 * noise * noise + step * step / 12.0
-    shape = min(1.0, 0.5 * (1.0 + blur / width**2))
-    weights = _kernel(shape, width, step, reach)
-    margin = 4.0 * noise + step
-    bottom = low - reach * step
-    sure_first = max(0, math.ceil((lowest + margin - bottom) / step))
-    sure_last = min(len(mass) - 1, math.floor((highest - margin - bottom) / step) - 1)
-    area = 0.0
-    for i in range(n):
-        centre = low + (i + 0.5) * step
-        if centre < lowest - 0.5 * step or centre > highest + 0.5 * step:
-            continue
-        k = i + reach
-        if k - reach >= sure_first and k + reach <= sure_last:
-            value = 0.0
-            for j in range(2 * reach + 1):
-                value += weights[j] * mass[i + j]
-        else:
-            value = _local_line(mass, k, sure_first, sure_last, width / step)
-        dqdv[i] = max(0.0, value) / step
-        area += dqdv[i] * step
-    if area > 0.0:
-        for i in range(n):
-            dqdv[i] *= total / area
-    moving = 0
-    for i in range(1, len(q)):
-        moving += q[i] > q[i - 1]
-    return shape, (q[-1] - q[0]) / moving
+) -> np.ndarray:
+    """Fill dQ/dV, what the smooth curve spends in each bin; return its standard deviation.
+
+    Both are NaN where the curve does not go.
+    """
+    n = len(smooth) - 2
+    v, place = _refined(smooth, slope, step / SUBSTEPS_A_BIN)
+    mass = spread_charge(v, place, low, step, len(dqdv))
+    unsure = np.empty(len(place))  # the slope's doubt, summed up along the curve
+    unsure[0] = 0.0
+    for i in range(1, len(place)):
+        node = min(int(place[i] + 0.5), n + 1)
+        unsure[i] = unsure[i - 1] + doubt[node] * (place[i] - place[i - 1])
+    doubtful = spread_charge(v, unsure, low, step, len(dqdv))
+    charge, area = total / n, 0.0
+    for i in range(len(dqdv)):
+        bottom = low + i * step
+        covered = (min(bottom + step, highest) - max(bottom, lowest)) / step
+        if covered > 0.5 and mass[i] > 0.0:
+            dqdv[i] = mass[i] * charge / (covered * step)
+            area += dqdv[i] * step
+    error = np.full(len(dqdv), np.nan)
+    for i in range(len(dqdv)):
+        if math.isfinite(dqdv[i]):
+            dqdv[i] *= in_window / area
+            # dQ/dV is one over the slope
+            error[i] = doubtful[i] / mass[i] * dqdv[i] ** 2 / charge
+    return error
 
 
 @njit(cache=True, nogil=True)
-def _kernel(shape: float, width: float, step: float, reach: int) -> np.ndarray:
-    weights = np.empty(2 * reach + 1)
-    for j in range(2 * reach + 1):
-        x = (j - reach) * step / width
-        weights[j] = math.exp(-0.5 * x * x) * (1.0 + shape * (1.0 - x * x))
-    return weights / np.sum(weights)
+def _refined(smooth: np.ndarray, slope: np.ndarray, fine: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return points of the smooth curve about `fine` apart in voltage: cubics between its nodes.
+
+    The second array tells where they are, in steps of charge from 0 to n.
+    """
+    n = len(smooth) - 2
+    pieces = np.empty(n + 1, np.int64)
+    for k in range(n + 1):
+        pieces[k] = 1 + int(min(abs(smooth[k + 1] - smooth[k]) / fine, MOST_SUBSTEPS))
+    points = 1 + np.sum(pieces)
+    v, place = np.empty(points), np.empty(points)
+    v[0], place[0] = smooth[0], 0.0
+    here, filled = 0.0, 1
+    for k in range(n + 1):
+        length = 0.5 if k in (0, n) else 1.0
+        for piece in range(1, pieces[k] + 1):
+            t = piece / pieces[k]
+            s = 1.0 - t
+            v[filled] = (
+                s * s * (1.0 + 2.0 * t) * smooth[k]
+                + t * t * (1.0 + 2.0 * s) * smooth[k + 1]
+                + s * t * length * (s * slope[k] - t * slope[k + 1])
+            )
+            place[filled] = here + t * length
+            filled += 1
+        here += length
+    return v, place
 
 
 @njit(cache=True, nogil=True)
-def _roughness(shape: float) -> float:
-    """Return h^3 times the integral of K'(x)^2, which scales the variance of dQ/dV."""
-    a = shape
-    moments = (1 + 3 * a) ** 2 / 2 - 1.5 * a * (1 + 3 * a) + 1.875 * a * a
-    return moments / (2.0 * math.sqrt(math.pi))
-
-
-@njit(cache=True, nogil=True)
-def _local_line(mass: np.ndarray, k: int, first: int, last: int, width: float) -> float:
-    """Return the value at bin k of a weighted straight line through the sure bins around it."""
-    h = EDGE_WIDTHS * width
-    s0 = s1 = s2 = t0 = t1 = 0.0
-    for j in range(max(first, math.ceil(k - 3.0 * h)), min(last, math.floor(k + 3.0 * h)) + 1):
-        x = (j - k) / h
-        w = math.exp(-0.5 * x * x)
-        s0 += w
-        s1 += w * x
-        s2 += w * x * x
-        t0 += w * mass[j]
-        t1 += w * x * mass[j]
-    determinant = s0 * s2 - s1 * s1
-    if last - first < 2 or determinant < 1e-9 * s0 * s0:
-        return float(mass[k])
-    return (t0 * s2 - t1 * s1) / determinant
+def _tallest_is_doubtful(f: np.ndarray, error: np.ndarray) -> bool:
+    top = -1
+    for i in range(len(f)):
+        if math.isfinite(f[i]) and (top < 0 or f[i] > f[top]):
+            top = i
+    return top >= 0 and error[top] > NOISY_SHARE * f[top]
 
 
 @njit(cache=True, nogil=True)
 def _find_peaks(
     f: np.ndarray,
+    error: np.ndarray,
     low: float,
     step: float,
     prominence: float,
     significance: float,
-    noise_scale: float,
     peaks: np.ndarray,
 ) -> bool:
     """Fill the peaks of f, by voltage; return whether more were found than there is room for."""
@@ -374,8 +675,7 @@ def _find_peaks(
     found = 0
     for top in _maxima(f):
         above = f[top] - max(_lowest_before_higher(f, top, -1), _lowest_before_higher(f, top, 1))
-        noise = noise_scale * math.sqrt(f[top])
-        if above >= max(prominence * f[top], significance * noise) and above > 0.0:
+        if above >= max(prominence * f[top], significance * error[top]) and above > 0.0:
             index[found], height_above[found] = top, above
             found += 1
     chosen = np.sort(np.argsort(-height_above[:found], kind="mergesort")[:room])
@@ -385,8 +685,12 @@ def _find_peaks(
         after = index[chosen[k + 1]] if k + 1 < len(chosen) else n
         level = f[top] - 0.5 * above
         left, right = _crossing(f, top, level, -1), _crossing(f, top, level, 1)
-        valley, next_valley = _lowest(f, before, top), _lowest(f, top, after)
-        crown = min(TOP_SHARE * (right - left), float(min(top - valley, next_valley - top)))
+        slack = error[top] + FLAT * above
+        valley = _valley(f, top, before, -1, slack if before < 0 else 0.0)
+        next_valley = _valley(f, top, after, 1, slack if after == n else 0.0)
+        share = CROWN * (error[top] / above / CROWN_NOISE) ** CROWN_POWER
+        share = min(WIDEST_CROWN, max(NARROWEST_CROWN, share))
+        crown = min(share * (right - left), float(min(top - valley, next_valley - top)))
         place = _place_of_top(f, top, crown)
         peaks[k, 0] = low + (place + 0.5) * step
         peaks[k, 1] = _value_at(f, place)
@@ -485,13 +789,17 @@ def _crossing(f: np.ndarray, top: int, level: float, direction: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _lowest(f: np.ndarray, after: int, before: int) -> int:
-    """Return where f is lowest strictly between two indices, nearest to the far end of a tie."""
-    best = -1
-    for i in range(after + 1, before):
-        if math.isfinite(f[i]) and (best < 0 or f[i] < f[best]):
-            best = i
-    return best
+def _valley(f: np.ndarray, top: int, stop: int, direction: int, slack: float) -> int:
+    """Return where f is lowest between a top and `stop`; where it is flat, the end far from it."""
+    lowest, i = math.inf, top + direction
+    while i != stop:
+        lowest = f[i] if f[i] < lowest else lowest
+        i += direction
+    valley, i = top + direction, top + direction
+    while i != stop:
+        valley = i if f[i] <= lowest + slack else valley
+        i += direction
+    return valley
 
 
 @njit(cache=True, nogil=True)
