@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 from scipy.signal import peak_prominences, peak_widths
 
+from batterykit.errors import UsageError
 from batterykit.features.ica import CURVE_FLAGS, analyse, ica
 from batterykit.features.kernels import spread_charge
 from batterykit.features.options import IcaOptions
@@ -265,6 +266,120 @@ def test_voltages_beyond_any_grid_put_no_charge_anywhere_else(wild: list[float])
 def test_any_number_of_threads_gives_the_same_numbers() -> None:
     raw = curves([discharge(seed=k, noise=1e-3) for k in range(20)], rpts=range(20))
     assert ica(raw, threads=1).identical(ica(raw, threads=2))
+
+
+# -- what the samples may look like -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("resolution", [1e-3, 2e-3])
+def test_a_coarse_voltage_reading_makes_no_peaks_of_its_own(resolution: float) -> None:
+    voltage, charge = discharge(samples=4_000)
+    features = ica(curves([(np.round(voltage / resolution) * resolution, charge)]))
+    assert int(features["peak_present"].sum()) == len(STEPS)
+    grid, dqdv = inner(features)
+    truth = true_dqdv(grid)
+    assert 100 * np.sqrt(np.mean((dqdv - truth) ** 2)) / truth.max() < 0.6
+
+
+@settings(deadline=None, max_examples=20)
+@given(samples=st.integers(3_000, 40_000), other=st.integers(3_000, 40_000))
+def test_the_sampling_rate_does_not_matter(samples: int, other: int) -> None:
+    one, two = (inner(ica(curves([discharge(samples=n)]))) for n in (samples, other))
+    tallest = true_dqdv(one[0]).max()
+    np.testing.assert_allclose(np.interp(one[0], *two), one[1], atol=3e-3 * tallest)
+
+
+def test_the_order_of_samples_at_one_charge_or_of_equal_voltage_does_not_matter() -> None:
+    voltage, charge = discharge(samples=2_000, noise=1e-3)
+    voltage = np.round(voltage, 3)
+    rng = np.random.default_rng(0)
+    order = np.arange(len(voltage))
+    for level in np.unique(voltage):  # each voltage's samples among themselves
+        alike = np.flatnonzero(voltage == level)
+        order[alike] = rng.permutation(alike)
+    one = analyse(curves([(voltage, charge)]))
+    other = analyse(curves([(voltage[order], charge[order])]))
+    np.testing.assert_array_equal(one["dqdv"], other["dqdv"])
+
+
+def test_a_curve_written_backwards_in_charge_gives_the_same_and_says_so() -> None:
+    voltage, charge = discharge(noise=1e-3)
+    one = analyse(curves([(voltage, charge)]))
+    back = analyse(curves([(voltage[::-1], charge[::-1])]))
+    np.testing.assert_array_equal(one["dqdv"], back["dqdv"])
+    assert back["quality_flag"].values[0] & CURVE_FLAGS["not_in_order_of_charge"]
+
+
+# -- dV/dQ ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("samples", "noise", "bar"), [(4_000, 1e-4, 0.6), (36_000, 1e-3, 1.6)])
+def test_dvdq_is_one_over_the_analytic_dqdv(samples: int, noise: float, bar: float) -> None:
+    voltage, charge = discharge(samples=samples, noise=noise)
+    features = analyse(curves([(voltage, charge)])).isel(curve=0)
+    exact, at = discharge(samples=100_001)
+    truth = 1 / true_dqdv(np.interp(features["charge"].values, at, exact))
+    inside = slice(10, -10)
+    error = np.sqrt(np.mean((features["dvdq"].values - truth)[inside] ** 2))
+    assert 100 * error / np.ptp(truth[inside]) < bar
+
+
+def test_dvdq_adds_up_to_the_voltage_of_the_curve() -> None:
+    voltage, charge = discharge()
+    features = analyse(curves([(voltage, charge)])).isel(curve=0)
+    step = float(features["charge_passed"]) / features.sizes["depth"]
+    assert float(features["dvdq"].sum()) * step == pytest.approx(voltage[0] - voltage[-1], rel=1e-3)
+
+
+# -- the ohmic drop ---------------------------------------------------------------------------
+
+
+def with_drop(resistance: np.ndarray) -> xr.Dataset:
+    """A discharge at 0.5 A that loses current times resistance (soc), empty to full [Ohm]."""
+    voltage, charge = discharge(samples=20_000, noise=1e-4)
+    soc = 1 - charge / charge[-1]
+    drop = 0.5 * np.interp(soc, np.linspace(0, 1, len(resistance)), resistance)
+    raw = curves([(voltage - drop, charge)])
+    raw["resistance"] = ("curve", "soc"), resistance[None, :], {"units": "Ohm"}
+    return raw
+
+
+CORRECTED = IcaOptions(ir_correct=True)
+
+
+@pytest.mark.parametrize(
+    "resistance", [np.full(41, 0.05), 0.05 + 0.03 * np.exp(-np.linspace(0, 1, 41) / 0.1)]
+)
+def test_without_the_ohmic_drop_the_peaks_are_where_they_are_at_rest(
+    resistance: np.ndarray,
+) -> None:
+    at_rest = analyse(with_drop(np.zeros(41)))["candidate_voltage"].values[0, : len(STEPS)]
+    raw = analyse(with_drop(resistance))["candidate_voltage"].values[0, : len(STEPS)]
+    corrected = analyse(with_drop(resistance), CORRECTED)["candidate_voltage"].values[0]
+    assert np.abs(raw - at_rest).min() > 0.02
+    np.testing.assert_allclose(corrected[: len(STEPS)], at_rest, atol=5e-4)
+
+
+def test_a_charge_is_corrected_to_the_other_side() -> None:
+    voltage, charge = discharge(samples=20_000, noise=1e-4)
+    raw = curves([(voltage[::-1] + 0.5 * 0.05, charge)], direction="charge")
+    raw["current"] = -raw["current"]
+    raw["resistance"] = ("curve", "soc"), np.full((1, 41), 0.05), {"units": "Ohm"}
+    corrected = analyse(raw, CORRECTED)["candidate_voltage"].values[0, : len(STEPS)]
+    at_rest = analyse(with_drop(np.zeros(41)))["candidate_voltage"].values[0, : len(STEPS)]
+    np.testing.assert_allclose(corrected, at_rest, atol=5e-4)
+
+
+def test_an_unknown_resistance_gives_nothing_and_says_why() -> None:
+    raw = with_drop(np.full(41, np.nan))
+    features = ica(raw, CORRECTED)
+    assert np.isnan(features["dqdv"]).all()
+    assert features["quality_flag"].values[0] & CURVE_FLAGS["no_resistance"]
+
+
+def test_correcting_curves_that_bring_no_resistance_is_refused() -> None:
+    with pytest.raises(UsageError, match="resistance"):
+        analyse(curves([discharge()]), CORRECTED)
 
 
 # -- options ----------------------------------------------------------------------------------
