@@ -6,15 +6,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from batterykit.errors import BatterykitError
+from batterykit.plots.style import colour_of_temperature, save
 
-DPI = 130
 PANEL_INCHES = (3.4, 2.5)
 MOST_COLUMNS = 4
 
@@ -51,7 +49,7 @@ def predicted_against_measured(predictions: xr.Dataset, path: Path, title: str) 
             marker="o",
             markersize=4,
             alpha=0.75,
-            color=_colour(temperature, chamber),
+            color=colour_of_temperature(temperature, chamber),
             label=f"{temperature:g} °C",
         )
     low, high = axis.get_xlim()
@@ -61,7 +59,7 @@ def predicted_against_measured(predictions: xr.Dataset, path: Path, title: str) 
     axis.set_title(title, fontsize="medium")
     axis.legend(frameon=False)
     axis.grid(alpha=0.25)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def trajectories(predictions: xr.Dataset, path: Path, title: str) -> Path:
@@ -94,12 +92,12 @@ def trajectories(predictions: xr.Dataset, path: Path, title: str) -> Path:
     figure.supxlabel("days of ageing")
     figure.supylabel(f"{_target(predictions)} [%]")
     figure.suptitle(title, fontsize="medium", x=0.01, horizontalalignment="left")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _trajectory(axis: Axes, cell: xr.Dataset, chamber: xr.DataArray) -> None:
     days = cell["days"].values
-    colour = _colour(float(cell["temperature_chamber"]), chamber.values)
+    colour = colour_of_temperature(float(cell["temperature_chamber"]), chamber.values)
     looks: dict[str, dict[str, Any]] = {
         "y_true": {"marker": "o", "markersize": 3.5, "linestyle": "none", "color": "0.25"},
         "y_pred": {"color": colour, "linewidth": 2},
@@ -120,25 +118,6 @@ def _trajectory(axis: Axes, cell: xr.Dataset, chamber: xr.DataArray) -> None:
     axis.grid(alpha=0.25)
 
 
-def _colour(temperature: float, chamber: np.ndarray) -> tuple[float, float, float, float]:
-    """Return blue for the coldest, red for the warmest; none so light that it is hard to see."""
-    place = (temperature - float(np.min(chamber))) / max(float(np.ptp(chamber)), 1.0)
-    return mpl.colormaps["turbo"](0.1 + 0.8 * place)
-
-
 def _target(predictions: xr.Dataset) -> str:
     name = str(predictions["y_true"].attrs["long_name"]).split(",")[0]
     return {"soh": "SoH", "lli": "LLI", "lam_pe": "LAM PE", "lam_ne": "LAM NE"}.get(name, name)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=DPI)
-    except OSError as error:
-        raise BatterykitError(
-            f"the picture cannot be written ({error})",
-            fix="free some space on the disk, or name another folder",
-            file=path,
-        ) from error
-    return path

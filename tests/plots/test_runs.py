@@ -45,7 +45,7 @@ def test_the_lowest_panel_of_every_column_says_its_days(
     data = sequences(made_raw(cells=6))
     result = evaluate(data, outer_folds(data, "loco"), "loco", "mean_trajectory")
     figures: list[Figure] = []
-    monkeypatch.setattr(runs_module, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(runs_module, "save", lambda figure, path: figures.append(figure))
     trajectories(predictions_dataset(result), tmp_path / "x.png", "a title")
     labelled = [axis.xaxis.get_tick_params()["labelbottom"] for axis in figures[0].axes[:6]]
     assert labelled == [False, False, True, True, True, True]
