@@ -204,3 +204,25 @@ def test_between_its_nodes_a_discharge_is_exact_to_a_fiftieth_of_a_millivolt() -
 
     exact = halfcell.terminal_voltage(potential, MEAN_CELL)
     np.testing.assert_allclose(voltage, exact, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("direction", ["discharge", "charge"])
+def test_tables_for_compiled_code_hold_the_same_half_cells(direction: str) -> None:
+    tables = halfcell.potential_tables(direction)
+    z = tables.positive_start + tables.positive_step * np.arange(len(tables.positive))
+
+    np.testing.assert_array_equal(
+        tables.graphite, halfcell.graphite_stoichiometry(tables.potential)
+    )
+    np.testing.assert_array_equal(tables.positive, halfcell.positive_potential(z))
+    phase = "silicon" if direction == "discharge" else "silicon_lithiation"
+    inside = (tables.potential > 0.1) & (tables.potential < 0.95)
+    returned = halfcell.pybamm_potential(phase, tables.silicon[inside])
+    np.testing.assert_allclose(returned, tables.potential[inside], rtol=0, atol=1e-5)
+
+
+def test_lithiating_silicon_lies_below_delithiating_silicon() -> None:
+    charge, discharge = (halfcell.potential_tables(way) for way in ("charge", "discharge"))
+    inside = (discharge.potential > 0.15) & (discharge.potential < 0.9)
+
+    assert (charge.silicon < discharge.silicon)[inside].all()

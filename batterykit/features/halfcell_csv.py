@@ -26,6 +26,8 @@ from batterykit.halfcell import PotentialTables
 FloatArray = npt.NDArray[np.float64]
 
 FEWEST_ROWS = 10
+LEAST_RANGE = 0.01  # V between the first and the last row
+TILT = 1e-5  # V from empty to full, so that flat plateaus have an inverse
 HIGHEST_POTENTIAL = 6.0  # V
 NE_NODES = 1500  # each in equal steps of potential and in equal steps of stoichiometry
 PE_NODES = 4001
@@ -45,7 +47,8 @@ def read_half_cell(path: Path) -> tuple[FloatArray, FloatArray]:
     Returns
     -------
     tuple
-        Lithiated fraction, rising, (row,) [1], and potential, falling, (row,) [V].
+        Lithiated fraction, rising, (row,) [1], and potential, falling, (row,) [V]; tilted by 10
+        microvolts, for rounded values repeat on plateaus.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def read_half_cell(path: Path) -> tuple[FloatArray, FloatArray]:
     _check_steps(path, [names[k] for k in which], lines, content, potential)
     if potential[-1] > potential[0]:
         content, potential = (1 - content)[::-1], potential[::-1]
-    return content, potential
+    return content, potential - TILT * content
 
 
 def csv_tables(positive: Path, negative: Path, silicon: Path | None) -> PotentialTables:
@@ -94,7 +97,7 @@ def csv_tables(positive: Path, negative: Path, silicon: Path | None) -> Potentia
     nodes = np.unique(
         np.concatenate([np.linspace(low, high, NE_NODES)] + [_by_content(p) for p in phases])
     )
-    nodes = nodes[np.concatenate([[True], np.diff(nodes) > 1e-9])]
+    nodes = nodes[np.concatenate([[True], np.diff(nodes) > 1e-10])]
     values = [_on_nodes(phase, nodes) for phase in phases]
     if silicon is None:
         values.append((np.zeros(len(nodes)), np.zeros(len(nodes))))
@@ -200,14 +203,21 @@ def _check_steps(
             column=names[0],
             row=max(lines[same[0]], lines[same[0] + 1]),
         )
+    if abs(potential[-1] - potential[0]) < LEAST_RANGE:
+        raise InputError(
+            f"the potential changes by {abs(potential[-1] - potential[0]):.2g} V only",
+            fix="give the half cell's open-circuit potential in volts",
+            file=path,
+            column=names[1],
+        )
     falls = potential[-1] < potential[0]
     steps = np.diff(potential)
-    wrong = np.flatnonzero(steps >= 0 if falls else steps <= 0)
+    wrong = np.flatnonzero(steps > 0 if falls else steps < 0)
     if len(wrong):
         raise InputError(
             f"the potential is not monotone: {potential[wrong[0]]:g} V, then "
             f"{potential[wrong[0] + 1]:g} V",
-            fix="smooth the curve, or take out rows of a flat plateau that repeat a value",
+            fix="smooth the curve until it falls, or rises, all the way",
             file=path,
             column=names[1],
             row=lines[wrong[0] + 1],
