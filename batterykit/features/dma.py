@@ -233,20 +233,22 @@ def dma(
     options = options or DmaOptions()
     half = _half_cells(options)
     cell_of = np.array([str(cell) for cell in curves["cell"].values], dtype=object)
+    direction_of = np.array([str(way) for way in curves["direction"].values])
     rpt_of = curves["rpt"].values.astype(int)
     cells = sorted(set(cell_of))
     n_rpt = [int(rpt_of[cell_of == cell].max()) + 1 for cell in cells]
     shape = (len(cells), max(n_rpt, default=0))
     stops = np.cumsum(curves["row_size"].values)
+    samples = [curves[name].values for name in ("charge", "voltage", "current")]
+    wanted = curves["direction"].values.astype(str) == options.direction
 
     def fit_cell(cell: str) -> list[tuple[int, _Fit | int]]:
-        chosen = (cell_of == cell) & (curves["direction"].values.astype(str) == options.direction)
+        chosen = (cell_of == cell) & (direction_of == options.direction)
         fits: list[tuple[int, _Fit | int]] = []
         warm: FloatArray | None = None
         for index in sorted(np.flatnonzero(chosen), key=lambda k: (rpt_of[k], k)):
             first = int(stops[index] - curves["row_size"].values[index])
-            samples = slice(first, int(stops[index]))
-            columns = (curves[name].values[samples] for name in ("charge", "voltage", "current"))
+            columns = (column[first : int(stops[index])] for column in samples)
             curve = _usable(*columns, on_charge=options.direction == "charge")
             if curve is None:
                 fits.append((rpt_of[index], FLAGS["curve_unusable"]))
