@@ -211,10 +211,9 @@ def test_tables_for_compiled_code_hold_the_same_half_cells(direction: str) -> No
     tables = halfcell.potential_tables(direction)
     z = tables.positive_start + tables.positive_step * np.arange(len(tables.positive))
 
-    np.testing.assert_array_equal(
-        tables.graphite, halfcell.graphite_stoichiometry(tables.potential)
-    )
-    np.testing.assert_array_equal(tables.positive, halfcell.positive_potential(z))
+    graphite = halfcell.graphite_stoichiometry(tables.potential)
+    np.testing.assert_allclose(tables.graphite, graphite, rtol=1e-12)
+    np.testing.assert_allclose(tables.positive, halfcell.positive_potential(z), rtol=1e-12)
     phase = "silicon" if direction == "discharge" else "silicon_lithiation"
     inside = (tables.potential > 0.1) & (tables.potential < 0.95)
     returned = halfcell.pybamm_potential(phase, tables.silicon[inside])

@@ -240,7 +240,6 @@ def dma(
     shape = (len(cells), max(n_rpt, default=0))
     stops = np.cumsum(curves["row_size"].values)
     samples = [curves[name].values for name in ("charge", "voltage", "current")]
-    wanted = curves["direction"].values.astype(str) == options.direction
 
     def fit_cell(cell: str) -> list[tuple[int, _Fit | int]]:
         chosen = (cell_of == cell) & (direction_of == options.direction)

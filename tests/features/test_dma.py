@@ -621,7 +621,7 @@ ROWS = [f"{k / 10},{1 - k / 20}" for k in range(11)]
         (["x,U", *ROWS[:4], "0.4,0.9", *ROWS[5:]], "column 'U', line 6: the potential is not"),
         (
             ["x,U", *(f"{k / 10},0.1" for k in range(11))],
-            "column 'U': the potential changes by 0 V",
+            "column 'U': the potential changes by 0",
         ),
         (["x,U", *ROWS, "0.4,0.81"], "column 'x', line 13: the stoichiometry 0.4 comes twice"),
     ],
