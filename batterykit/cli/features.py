@@ -1,14 +1,22 @@
-"""`batterykit features summary|sequence|ica`: make features, from the cache where possible."""
+"""`batterykit features summary|sequence|ica|dma`: make features, from the cache where possible."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from batterykit.cli.console import Console
+from batterykit.cli.features_report import (
+    draw,
+    finish,
+    say_where,
+    table_of_cells,
+    tables_of_dma,
+    tables_of_ica,
+)
 from batterykit.cli.options import JsonOption, QuietOption, StoreOption
 
 if TYPE_CHECKING:
@@ -24,8 +32,11 @@ app = typer.Typer(
 )
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Compute everything anew.")]
-
-_MOST_ROWS = 12  # of the printed table: the rest is a look at the store away
+PlotOption = Annotated[
+    bool, typer.Option("--plot", help="Draw pictures (PNG), and a page (HTML) that holds them.")
+]
+PicturesOption = Annotated[Path, typer.Option(help="Folder for what --plot draws.")]
+PICTURES = Path("pictures")
 
 
 @app.command()
@@ -134,7 +145,8 @@ def ica(
     kernel_width: Annotated[
         float | None,
         typer.Option(
-            help="Standard deviation of the smoothing kernel [V]. [default: by each curve's noise]",
+            help="Standard deviation of the smoothing kernel, as a share of the curve's charge "
+            "[1]. [default: by each curve's noise]",
             show_default=False,
         ),
     ] = None,
@@ -164,26 +176,51 @@ def ica(
             show_default=False,
         ),
     ] = None,
-    plot: Annotated[
-        bool, typer.Option("--plot", help="Write pictures of dQ/dV over ageing (PNG).")
+    charge_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="How many equal steps of charge dV/dQ is given for [1]. [default: 1000]",
+            show_default=False,
+        ),
+    ] = None,
+    ir_correct: Annotated[
+        bool,
+        typer.Option(
+            "--ir-correct",
+            help="Take the ohmic drop out of the voltage, with the resistance in the store [Ohm]: "
+            "from pulses of this or an earlier check-up, else the last 0.1 s resistance.",
+        ),
     ] = False,
-    pictures: Annotated[Path, typer.Option(help="Folder for the pictures of --plot.")] = Path(
-        "pictures"
-    ),
+    ir_factor: Annotated[
+        float | None,
+        typer.Option(
+            help="Where there are no pulses: resistance at the curve's current over that after "
+            "0.1 s [1]. [default: 1]",
+            show_default=False,
+        ),
+    ] = None,
+    plot: PlotOption = False,
+    pictures: PicturesOption = PICTURES,
     force: ForceOption = False,
     store: StoreOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Make dQ/dV of the voltage curves and its peaks, tracked over each cell's ageing.
+    """Make dQ/dV and dV/dQ of the voltage curves and the peaks, tracked over each cell's ageing.
 
     **Examples**
 
     `batterykit features ica`
 
+    `batterykit features ica --plot`
+
+    `batterykit features ica --ir-correct --ir-factor 2`
+
     `batterykit features ica --kind 0.5C --window 3.2 4.1 --kernel-width 0.01 --plot`
     """
     console = Console(json=json, quiet=quiet)
+    if ir_factor is not None and not ir_correct:
+        raise typer.BadParameter("means nothing without --ir-correct", param_hint="--ir-factor")
     given = {
         "window": window,
         "grid_step": grid_step,
@@ -192,25 +229,132 @@ def ica(
         "significance": significance,
         "peaks": peaks,
         "track_tolerance": track_tolerance,
+        "charge_steps": charge_steps,
+        "ir_correct": ir_correct,
+        "ir_factor": ir_factor,
     }
     opened, built = _refresh(console, store, "ica", given, force, curves=kind)
-    drawn: list[Path] = []
-    if plot:
-        drawn = _draw(opened.read(built.node), pictures, kind)
-    payload: dict[str, Any] = {"pictures": drawn} if plot else {}
-    if built.computed and not json:
-        _table_of_peaks(console, opened.read(built.node), kind)
-    _finish(console, built, payload)
-    for path in drawn:
-        console.say(f"Picture: {path}")
-    if not plot:
-        console.say("Next: batterykit features ica --plot, or batterykit train --model lgbm")
+    _report_of_curves(
+        console,
+        opened,
+        built,
+        pictures if plot else None,
+        "ica",
+        lambda features: tables_of_ica(console, features, kind),
+        next_step="batterykit features dma, or batterykit train --model lgbm"
+        if plot
+        else "batterykit features ica --plot, or batterykit train --model lgbm",
+    )
+
+
+@app.command()
+def dma(
+    kind: Annotated[
+        Literal["0.1C", "0.5C"],
+        typer.Option(help="Which voltage curves; the slower, the nearer to equilibrium."),
+    ] = "0.1C",
+    direction: Annotated[
+        Literal["discharge", "charge"], typer.Option(help="Which of them are fitted.")
+    ] = "discharge",
+    starts: Annotated[
+        int | None,
+        typer.Option(
+            help="Starting points of every fit, besides the fit of the check-up before [1]. "
+            "[default: 12]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the starting points [1]. [default: 0]", show_default=False),
+    ] = None,
+    positive: Annotated[
+        Path | None,
+        typer.Option(
+            help="Half-cell CSV of the positive electrode: stoichiometry [1], potential [V]. "
+            "[default: LG M50, Chen 2020]",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            show_default=False,
+        ),
+    ] = None,
+    negative: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same of the negative electrode; of its graphite where --silicon is given. "
+            "[default: LG M50, Chen 2020]",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            show_default=False,
+        ),
+    ] = None,
+    silicon: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same of the silicon; without it a --negative is one phase, with no Gr and "
+            "Si of its own.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            show_default=False,
+        ),
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(
+            help="Points of each fitted curve that are kept [1]. [default: 200]",
+            show_default=False,
+        ),
+    ] = None,
+    plot: PlotOption = False,
+    pictures: PicturesOption = PICTURES,
+    force: ForceOption = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit electrode capacities to slow voltage curves; LLI and LAM since the first check-up.
+
+    **Examples**
+
+    `batterykit features dma`
+
+    `batterykit features dma --plot`
+
+    `batterykit features dma --direction charge --starts 24`
+
+    `batterykit features dma --positive nmc.csv --negative graphite.csv --silicon silicon.csv`
+    """
+    console = Console(json=json, quiet=quiet)
+    given = {
+        "direction": direction,
+        "starts": starts,
+        "seed": seed,
+        "positive": positive,
+        "negative": negative,
+        "silicon": silicon,
+        "points": points,
+    }
+    opened, built = _refresh(console, store, "dma", given, force, curves=kind)
+    _report_of_curves(
+        console,
+        opened,
+        built,
+        pictures if plot else None,
+        "dma",
+        lambda features: tables_of_dma(console, features),
+        next_step=f"batterykit store export {built.node} --to dma.nc"
+        if plot
+        else "batterykit features dma --plot",
+    )
 
 
 def _refresh(
     console: Console,
     store: Path | None,
-    kind: Literal["summary", "sequence", "ica"],
+    kind: Literal["summary", "sequence", "ica", "dma"],
     given: dict[str, Any],
     force: bool,
     curves: str = "0.1C",
@@ -246,81 +390,24 @@ def _report(
     console: Console, store: Store, built: Built, columns: dict[str, str], next_step: str
 ) -> None:
     if built.computed and not console.json:  # else reading it would be most of the work
-        _table_of_cells(console, store.read(built.node), columns)
-    _finish(console, built, {})
+        table_of_cells(console, store.read(built.node), columns)
+    finish(console, built, {})
     console.say(f"Next: {next_step}")
 
 
-def _finish(console: Console, built: Built, payload: dict[str, Any]) -> None:
-    if built.damaged:
-        console.warn(f"{built.node} was damaged and is computed again ({built.damaged})")
-    if built.computed or built.dropped or built.damaged:
-        console.say(
-            f"{built.node}: {built.rows} rows, {len(built.computed)} computed, "
-            f"{built.reused} from the cache, {len(built.dropped)} dropped."
-        )
-    else:
-        console.say(f"{built.node}: nothing changed, all {built.rows} rows from the cache.")
-    console.result(
-        {
-            "node": built.node,
-            "rows": built.rows,
-            "computed": list(built.computed),
-            "reused": built.reused,
-            "dropped": list(built.dropped),
-            "damaged": built.damaged,
-            **payload,
-        }
-    )
-
-
-def _table_of_cells(console: Console, features: xr.Dataset, columns: dict[str, str]) -> None:
-    n_cells = features.sizes["cell"]
-    rows = []
-    for k in range(min(n_cells, _MOST_ROWS)):
-        last = int(features["n_rpt"].values[k]) - 1
-        values = [_number(features[name].values[k, last]) for name in columns]
-        rows.append([str(features["cell"].values[k]), str(last), *values])
-    more = f", first {_MOST_ROWS} of {n_cells} cells" if n_cells > _MOST_ROWS else ""
-    console.table(f"At each cell's last check-up{more}", ["cell", "RPT", *columns.values()], rows)
-
-
-def _table_of_peaks(console: Console, features: xr.Dataset, kind: str) -> None:
-    import numpy as np
-
-    rows = []
-    for direction in sorted(set(features["direction"].values.tolist())):
-        mine = features.isel(curve=np.flatnonzero(features["direction"].values == direction))
-        for peak in range(mine.sizes["peak"]):
-            here = mine["peak_present"].values[:, peak]
-            if here.any():
-                names = ("peak_voltage", "peak_height", "peak_width", "peak_area")
-                medians = [float(np.median(mine[name].values[here, peak])) for name in names]
-                found = f"{int(here.sum())}/{len(here)}"
-                rows.append([direction, f"P{peak}", found, *(_number(m) for m in medians)])
-    console.table(
-        f"dQ/dV peaks of the {kind} curves, medians",
-        ["direction", "peak", "found", "voltage [V]", "height [Ah/V]", "width [V]", "area [Ah]"],
-        rows,
-    )
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.5g}"
-
-
-def _draw(features: xr.Dataset, folder: Path, kind: str) -> list[Path]:
-    import numpy as np
-
-    from batterykit.plots.ica import dqdv_over_ageing
-
-    experiment = np.array([str(cell).split("-")[0] for cell in features["cell"].values])
-    direction = features["direction"].values
-    drawn = []
-    for expt in sorted(set(experiment)):
-        for way in sorted(set(direction[experiment == expt].tolist())):
-            mine = features.isel(curve=np.flatnonzero((experiment == expt) & (direction == way)))
-            path = folder / f"ica-{expt}-{kind}-{way}.png"
-            title = f"dQ/dV over ageing: experiment {expt.removeprefix('E')}, {kind} {way}"
-            drawn.append(dqdv_over_ageing(mine, path, title))
-    return drawn
+def _report_of_curves(
+    console: Console,
+    store: Store,
+    built: Built,
+    pictures: Path | None,
+    kind: Literal["ica", "dma"],
+    show: Callable[[xr.Dataset], None],
+    next_step: str,
+) -> None:
+    drawn = None if pictures is None else draw(console, store, built.node, kind, pictures)
+    if built.computed and not console.json:
+        show(store.read(built.node))
+    finish(console, built, {} if drawn is None else drawn._asdict())
+    if drawn is not None:
+        say_where(console, drawn)
+    console.say(f"Next: {next_step}")

@@ -151,16 +151,16 @@ def modes_over_ageing(
 
 def _fits_of_cell(upper: Axes, lower: Axes, cell: xr.Dataset, last: int) -> None:
     rmse = []
-    drawn = np.isfinite(cell["voltage_measured"] + cell["voltage_fit"]).any("point").values
+    residual = cell["voltage_measured"].values - cell["voltage_fit"].values
+    drawn = np.isfinite(residual).any(axis=1)
     thin = 0.7 if drawn.sum() > FEW else 1.2
     for rpt in np.flatnonzero(drawn):
         one = cell.isel(rpt=rpt)
-        measured, fit = one["voltage_measured"].values, one["voltage_fit"].values
         charge, colour = one["charge"].values, colour_of_rpt(int(one["rpt"]), last)
-        upper.plot(charge, measured, color=colour, linewidth=1.6)
-        upper.plot(charge, fit, color="black", linewidth=0.7, linestyle="--")
+        upper.plot(charge, one["voltage_measured"], color=colour, linewidth=1.6)
+        upper.plot(charge, one["voltage_fit"], color="black", linewidth=0.7, linestyle="--")
         dotted = ":" if one["quality_flag"] != 0 else "-"
-        lower.plot(charge, 1e3 * (measured - fit), color=colour, linewidth=thin, linestyle=dotted)
+        lower.plot(charge, 1e3 * residual[rpt], color=colour, linewidth=thin, linestyle=dotted)
         rmse.append(1e3 * float(one["fit_rmse"]))
     lower.axhline(0, color=GREY, linewidth=0.8, zorder=0)
     for axis in (upper, lower):
