@@ -13,11 +13,18 @@ import batterykit
 from batterykit.errors import StoreError, UsageError
 from batterykit.features import build as building
 from batterykit.features.build import Kind, refresh
-from batterykit.features.options import IcaOptions, SequenceOptions, SummaryOptions
+from batterykit.features.options import (
+    DmaOptions,
+    IcaOptions,
+    SequenceOptions,
+    SummaryOptions,
+)
 from batterykit.features.summary import summary
 from batterykit.store import Store
 from batterykit.store.fingerprint import code_parts
 from tests.features.data import Step, curves, discharge, raw_summary
+from tests.features.test_resistance import CAPACITY, pulse_test
+from tests.features.test_resistance import node as pulses_of
 
 CURVES = "raw/expt5/curves/0.1C"
 SUMMARY = "raw/expt5/summary"
@@ -68,7 +75,7 @@ def flip_a_byte(folder: Path, variable: str) -> None:
     chunk.write_bytes(data)
 
 
-KINDS = ["summary", "sequence", "ica"]
+KINDS = ["summary", "sequence", "ica", "dma"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,6 +109,67 @@ def test_a_changed_cell_is_computed_alone(store: Store) -> None:
     changed = raw_summary(days_of_degradation=days)
     store.write(SUMMARY, changed, command="test", replace=True)
     assert refresh(store, "summary").computed == ("E5-B",)
+
+
+def test_of_degradation_modes_a_changed_curve_computes_its_cell_alone(store: Store) -> None:
+    refresh(store, "dma")
+    store.write(CURVES, two_cells(changed=4), command="test", replace=True)
+    second = refresh(store, "dma")
+    assert (second.computed, second.reused) == (("E5-B",), 1)
+
+
+def test_a_half_cell_file_is_known_by_its_content_not_by_its_place(
+    store: Store, tmp_path: Path
+) -> None:
+    def options(folder: str, *, lowest: float) -> DmaOptions:
+        at = tmp_path / folder
+        at.mkdir()
+        share = np.linspace(0, 1, 50)
+        for name, top, fall in (("pe.csv", 4.4, 1.0), ("ne.csv", lowest + 0.6, 0.6)):
+            rows = [f"{x:.6f},{top - fall * x:.6f}" for x in share]
+            (at / name).write_text("\n".join(["stoichiometry,potential [V]", *rows]) + "\n")
+        return DmaOptions(positive=at / "pe.csv", negative=at / "ne.csv")
+
+    here = refresh(store, "dma", options("here", lowest=0.05)).node
+    assert refresh(store, "dma", options("there", lowest=0.05)).node == here
+    assert refresh(store, "dma", options("other", lowest=0.06)).node != here
+
+
+def test_corrected_curves_follow_the_resistance_of_their_check_up_or_before(store: Store) -> None:
+    options = IcaOptions(ir_correct=True)
+    first = refresh(store, "ica", options)
+    corrected = store.read(first.node)
+    assert set(corrected["resistance_source"].values) == {"summary"}
+    plain = store.read(refresh(store, "ica").node)
+    lost = options.ir_factor * 0.026 * 0.5  # V, the summary's 26 mOhm at 0.5 A
+    found = corrected["candidate_voltage"] - plain["candidate_voltage"]
+    np.testing.assert_allclose(found[0, :5], lost, atol=2e-3)
+    grown = raw_summary()["resistance_0p1s"].values
+    grown[1, 2] = 0.035
+    changed = raw_summary(resistance_0p1s=grown.tolist())
+    store.write(SUMMARY, changed, command="test", replace=True)
+    assert refresh(store, "ica", options).computed == ("E5-B RPT02 discharge 0.1C",)
+    assert refresh(store, "ica").computed == ()  # nothing to correct, nothing to follow
+
+
+def test_pulses_tell_how_the_resistance_depends_on_the_state_of_charge(store: Store) -> None:
+    options = IcaOptions(ir_correct=True)
+    full = raw_summary(capacity_c10=[[CAPACITY] * 4] * 2)
+    store.write(SUMMARY, full, command="test", replace=True)
+    node = refresh(store, "ica", options).node
+    store.write("raw/expt5/curves/GITT", pulses_of([pulse_test()]), command="test")
+    second = refresh(store, "ica", options)
+    assert second.node == node
+    assert second.computed == tuple(f"E5-A RPT0{rpt} discharge 0.1C" for rpt in range(3))
+    source = store.read(node)["resistance_source"].values.tolist()
+    assert source == ["pulses", "pulses_scaled", "pulses_scaled"] + ["summary"] * 3
+
+
+def test_without_a_summary_there_is_nothing_to_correct_with(tmp_path: Path) -> None:
+    store = Store.open_or_create(tmp_path / "curves-only.zarr")
+    store.write(CURVES, two_cells(), command="test")
+    with pytest.raises(StoreError, match="no resistance"):
+        refresh(store, "ica", IcaOptions(ir_correct=True))
 
 
 def test_the_result_does_not_depend_on_the_history_of_the_store(
@@ -196,7 +264,7 @@ def test_a_constant_of_the_kernel_computes_its_dependents_and_no_other_features(
 ) -> None:
     for kind in KINDS:
         refresh(store, kind)
-    replace_text(code / "features" / "kernels.py", "KERNEL_REACH = 5.0", "KERNEL_REACH = 4.5")
+    replace_text(code / "features" / "kernels.py", "KERNEL_REACH = 4.0", "KERNEL_REACH = 4.5")
     assert len(refresh(store, "ica").computed) == 6
     assert refresh(store, "summary").computed == ()
     assert refresh(store, "sequence").computed == ()
@@ -215,7 +283,7 @@ def test_new_tracking_names_the_peaks_again_from_the_stored_curves(
     store: Store, code: Path
 ) -> None:
     refresh(store, "ica")
-    replace_text(code / "features" / "tracking.py", "NO_TRACK = -1", "NO_TRACK = -2")
+    replace_text(code / "features" / "tracking.py", "NO_NAME = -1", "NO_NAME = -2")
     built = refresh(store, "ica")
     assert (built.computed, built.reused) == ((), 6)
     assert store.log()[-1]["note"] == "sealed"  # the node was written again
