@@ -390,10 +390,13 @@ def _search(
         cold = same[: len(starts)]
         if cold.sum() >= CONFIRMING:
             break
-    flag = 0
-    if cold.sum() < CONFIRMING or rivals or not same[len(starts) :].all():
-        flag = FLAGS["starts_disagree"]
+    flag = FLAGS["starts_disagree"] if _disagree(same, len(starts), rivals) else 0
     return ends, gains, float(cold.mean()), flag
+
+
+def _disagree(same: npt.NDArray[np.bool_], cold: int, rivals: bool) -> bool:
+    """Return whether an optimum cannot be trusted; the first `cold` starts were cold ones."""
+    return bool(rivals or same[:cold].sum() < CONFIRMING or not same[cold:].all())
 
 
 def _cold_starts(

@@ -289,22 +289,32 @@ def test_a_fit_that_stays_where_it_began_has_not_arrived() -> None:
     assert ends.arrived.all()
 
 
-def test_a_warm_start_that_no_cold_start_confirms_raises_the_flag(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    data, scale = data_of(*measured(FRESH))
-    wrong = np.clip(theta_of(FRESH) * 3, data.lowest, data.highest)
-    monkeypatch.setattr(module, "_cold_starts", lambda *_: np.tile(wrong, (2, 1)))
-    monkeypatch.setattr(kernels, "MOST_STEPS", 1)
-
-    ends, _, agreeing, flag = module._search(data, scale, DmaOptions(starts=2), theta_of(FRESH))
-
-    assert flag == FLAGS["starts_disagree"]
-    assert agreeing < 1
-    assert not ends.arrived[:-1].any()
+def ends_at(*costs: float, arrived: tuple[bool, ...] | None = None) -> module._Ends:
+    return module._Ends(
+        np.zeros((len(costs), 7)), np.array(costs), np.array(arrived or [True] * len(costs))
+    )
 
 
-def test_a_cell_without_silicon_is_fitted_at_the_bound_and_flagged() -> None:
+@pytest.mark.parametrize(
+    ("ends", "disagree"),
+    [
+        pytest.param(ends_at(1.0, 1.0, 1.5, 1.0), False, id="two cold starts and the warm one"),
+        pytest.param(ends_at(1.5, 1.5, 1.5, 1.0), True, id="the warm start alone"),
+        pytest.param(ends_at(1.0, 1.0, 1.0, 1.5), True, id="the warm start elsewhere"),
+        pytest.param(ends_at(1.0, 1.0, 1.001, 1.0), True, id="another optimum nearly as good"),
+        pytest.param(ends_at(1.0, 1.5, 1.5, 1.0), True, id="one cold start"),
+        pytest.param(
+            ends_at(1.0, 1.0, 1.0, 1.0, arrived=(True, False, False, True)), True, id="stuck starts"
+        ),
+    ],
+)
+def test_an_optimum_counts_when_cold_starts_confirm_it(ends: module._Ends, disagree: bool) -> None:
+    same, rivals = module._compare(ends, samples=407)
+
+    assert module._disagree(same, 3, rivals) is disagree
+
+
+def test_a_cell_without_silicon_is_found_to_have_none() -> None:
     none_left = Electrodes(
         FRESH.positive, FRESH.graphite, np.float64(0.0), np.float64(1.15), FRESH.resistance
     )
@@ -684,6 +694,18 @@ def test_the_real_curve_is_fitted_closer_than_published_with_nearly_the_publishe
         ("electrode_offset", "Electrode Offset [mA h]", 0.06),
     ):
         assert one(result, name) == pytest.approx(record[column] / 1e3, rel=within), name
+
+
+def test_the_real_curve_has_one_answer_for_any_seed_and_sampling(real_record: Path) -> None:
+    node = real_curve(real_record, "discharge")
+    every = node.isel(sample=slice(None, None, 20))
+    every["row_size"] = ("curve", [every.sizes["sample"]], {"sample_dimension": "sample"})
+
+    results = [dma(node), dma(node, DmaOptions(seed=1, starts=20)), dma(every)]
+
+    for name in ("pe_capacity", "ne_gr_capacity", "ne_si_capacity"):
+        found = [one(result, name) for result in results]
+        assert np.ptp(found) < one(results[0], f"{name}_se"), name
 
 
 def test_the_real_cell_at_rest_is_where_the_fit_puts_the_discharged_cell(
