@@ -233,10 +233,9 @@ def state(
     code
         As for `origin`.
     """
-    broken = cache.damage(store, node)
+    sealed, broken = cache.examine(store, node)
     if broken:
         return "damaged", ", ".join(change.name for change in broken)
-    sealed = cache.is_sealed(store, node)
     problems = [] if sealed else store.verify([node])
     if problems:
         return "damaged", problems[0].what

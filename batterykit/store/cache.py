@@ -176,7 +176,7 @@ def is_sealed(store: Store, node: str) -> bool:
     is no proof of damage (a killed run leaves a whole node unsealed): see `damage`.
     """
     found = _last_seal(store.log(), node)
-    return found is not None and found["seal"] == hash_json(_hashes_now(store, node))
+    return found is not None and bool(found["seal"] == hash_json(_hashes_now(store, node)))
 
 
 def damage(store: Store, node: str) -> tuple[Change, ...]:
@@ -188,15 +188,22 @@ def damage(store: Store, node: str) -> tuple[Change, ...]:
         Empty for a node that is as it was sealed, and for one not sealed since it was written:
         such a node has to be read to know.
     """
+    return examine(store, node)[1]
+
+
+def examine(store: Store, node: str) -> tuple[bool, tuple[Change, ...]]:
+    """Return whether the node's files are those of its seal, and its `damage` if they are not."""
     found: tuple[Change, ...] = ()
     for _ in range(LOOKS):
         store.has(node)  # waits for a writer that is moving the node into its place
         sealed = _last_seal(store.log(), node)
+        if sealed is None:
+            return False, ()
         files = _hashes_now(store, node)
-        if sealed is None or sealed["seal"] == hash_json(files):
-            return ()
+        if sealed["seal"] == hash_json(files):
+            return True, ()
         found = tuple(_changed("file", sealed["files"], _short(files)))
-    return found
+    return False, found
 
 
 @contextlib.contextmanager
