@@ -100,11 +100,21 @@ def sentence(change: Change) -> str:
     if change.what == "row":
         if change.how != "changed":
             return f"{change.name}: {'new' if change.how == 'new' else 'gone'}"
-        shown = ", ".join(change.parts[:PARTS_SHOWN]) or "measurements"
-        more = len(change.parts) - PARTS_SHOWN
+        parts = _by_curve(change.parts) or ["measurements"]
+        more = len(parts) - PARTS_SHOWN
+        shown = "; ".join(parts[:PARTS_SHOWN])
         return f"{change.name}: its {shown}{f' and {more} more' if more > 0 else ''} changed"
     kind = {"input": "input", "code": "code", "file": "stored file"}[change.what]
     return f"{kind} {change.name}: {change.how}"
+
+
+def _by_curve(parts: Sequence[str]) -> list[str]:
+    """Join the measurements of the same curve: `RPT03 discharge 0.1C charge, voltage`."""
+    curves: dict[str, list[str]] = {}
+    for part in parts:
+        curve, _, measurement = part.rpartition(" ")
+        curves.setdefault(curve, []).append(measurement)
+    return [f"{curve} {', '.join(names)}".strip() for curve, names in curves.items()]
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - whatever a parameter may be

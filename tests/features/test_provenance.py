@@ -17,6 +17,7 @@ from batterykit.features.inventory import feature_nodes
 from batterykit.features.options import IcaOptions, SequenceOptions, SummaryOptions
 from batterykit.features.provenance import Why, command, manifest, sentence, why, why_kind
 from batterykit.store import Store, cache
+from batterykit.store.cache import Change
 from batterykit.store.fingerprint import code_parts
 from tests.features.data import curves, discharge, raw_summary
 
@@ -288,6 +289,31 @@ def test_a_node_that_lost_its_metadata_is_made_again_if_it_is_the_default(store:
     assert len(why(store, default).compute) == 2
     assert f"cache clear {other} --force" in (why(store, other).problem or "")
     assert foretold(store, "summary").state == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((), "its measurements changed"),
+        (("charge", "voltage"), "its charge, voltage changed"),
+        (
+            (
+                "RPT01 discharge 0.1C charge",
+                "RPT01 discharge 0.1C voltage",
+                "RPT02 charge 0.1C time",
+            ),
+            "its RPT01 discharge 0.1C charge, voltage; RPT02 charge 0.1C time changed",
+        ),
+        (
+            tuple(f"RPT{k:02d} discharge 0.1C voltage" for k in range(6)),
+            "RPT03 discharge 0.1C voltage and 2 more changed",
+        ),
+    ],
+)
+def test_what_changed_of_a_row_is_said_by_curve_and_not_at_length(
+    parts: tuple[str, ...], expected: str
+) -> None:
+    assert sentence(Change("row", "E5-A", "changed", parts=parts)).endswith(expected)
 
 
 @pytest.mark.parametrize(
