@@ -141,32 +141,33 @@ def measure(
     return Group(rows, counts)
 
 
-def find_rival(rows: list[Row]) -> tuple[Row, bool] | None:
-    """Return the fastest peer as accurate as we are, else the most accurate peer, and which it is.
+def _errors(row: Row) -> list[float]:
+    values = (row.dqdv_error_pct, row.peak_error_median_mV, row.peak_error_p95_mV)
+    return [math.inf if value is None else value for value in values]
 
-    As accurate: dQ/dV error and both peak errors no more than 1.1 times ours, with no fewer true
-    peaks found. Without truth the fastest peer stands in for both. None without peers.
+
+def is_equal(row: Row, ours: Row) -> bool:
+    """Tell whether a peer is as accurate: errors within 1.1 times ours, no fewer peaks found."""
+    close = all(a <= EQUAL * b for a, b in zip(_errors(row), _errors(ours), strict=True))
+    return close and (row.recall_pct or 0.0) >= (ours.recall_pct or 0.0)
+
+
+def find_rival(rows: list[Row]) -> tuple[Row, bool] | None:
+    """Return the fastest peer as accurate as we are, else the most accurate, and which it is.
+
+    What has to be written by hand is no tool and does not count; without truth the fastest peer is
+    taken. None without peers.
     """
     ours = next(row for row in rows if row.method == OURS)
-    peers = [row for row in rows if row.method in PEERS]
+    peers = [row for row in rows if row.method in PEERS and not PEERS[row.method].by_hand]
     if not peers:
         return None
-
-    def errors(row: Row) -> list[float]:
-        values = (row.dqdv_error_pct, row.peak_error_median_mV, row.peak_error_p95_mV)
-        return [math.inf if value is None else value for value in values]
-
     if ours.dqdv_error_pct is None:
         return min(peers, key=lambda row: row.ms_per_curve), False
-    equal = [
-        row
-        for row in peers
-        if all(a <= EQUAL * b for a, b in zip(errors(row), errors(ours), strict=True))
-        and (row.recall_pct or 0.0) >= (ours.recall_pct or 0.0)
-    ]
+    equal = [row for row in peers if is_equal(row, ours)]
     if equal:
         return min(equal, key=lambda row: row.ms_per_curve), True
-    return min(peers, key=lambda row: math.prod(errors(row))), False
+    return min(peers, key=lambda row: math.prod(_errors(row))), False
 
 
 HEADINGS = (
@@ -212,25 +213,30 @@ def table(group: Group) -> list[list[str]]:
 
 
 def conclude(group: Group) -> str:
-    """Return the sentence below a table."""
+    """Return the sentences below a table."""
     rival = find_rival(group.rows)
+    ours = next(row for row in group.rows if row.method == OURS and row.threads == 1)
+    known = ours.dqdv_error_pct is not None
+    said = []
     if rival is None:
-        return "No peer was run."
-    row, equal = rival
-    ours = next(other for other in group.rows if other.method == OURS and other.threads == 1)
-    what = (
-        "The fastest peer of equal accuracy"
-        if equal
-        else "The fastest peer (no truth to compare by)"
-        if ours.dqdv_error_pct is None
-        else "No peer is as accurate; the most accurate"
-    )
-    text = f"{what}: {row.method}, {row.ms_per_curve / ours.ms_per_curve:.1f} x our time."
-    for other in group.rows:
-        if other.method == OURS and other.threads > 1:
-            gain = ours.ms_per_curve / other.ms_per_curve
-            text += f" {other.threads} threads: {gain:.2f} x as fast as one."
-    return text
+        said.append("No peer was run.")
+    else:
+        row, equal = rival
+        what = "The fastest peer (no truth to compare by)"
+        if known:
+            what = "No peer is as accurate; the most accurate"
+        if equal:
+            what = "The fastest peer of equal accuracy"
+        said.append(f"{what}: {row.method}, {row.ms_per_curve / ours.ms_per_curve:.1f} x our time.")
+    for row in group.rows:
+        if row.method in PEERS and PEERS[row.method].by_hand and known:
+            but = "as accurate" if is_equal(row, ours) else "not as accurate"
+            ratio = row.ms_per_curve / ours.ms_per_curve
+            said.append(f"Written by hand ({row.method}): {ratio:.1f} x our time, {but}.")
+        if row.method == OURS and row.threads > 1:
+            gain = ours.ms_per_curve / row.ms_per_curve
+            said.append(f"{row.threads} threads: {gain:.2f} x as fast as one.")
+    return " ".join(said)
 
 
 def print_report(groups: list[Group], markdown: bool) -> None:

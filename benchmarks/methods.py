@@ -38,11 +38,14 @@ class Peer:
         Below `benchmarks.peers`.
     requirements
         For pip; none where batterykit's own environment serves.
+    by_hand
+        No tool does this as it is: someone has to write it.
     """
 
     package: str
     module: str
     requirements: tuple[str, ...] = ()
+    by_hand: bool = False
 
 
 CELLPY = ("cellpy==1.0.3", "numpy==2.4.6", "scipy==1.17.1", "pandas==2.3.3")
@@ -53,7 +56,7 @@ PEERS = {
     "PyProBE LEAN": Peer("pyprobe", "pyprobe_lean", PYPROBE),
     "PyProBE spline": Peer("pyprobe", "pyprobe_spline", PYPROBE),
     "scipy": Peer("scipy", "scipy"),
-    "scipy, averaged": Peer("scipy", "scipy"),
+    "scipy, averaged": Peer("scipy", "scipy", by_hand=True),
 }
 
 
