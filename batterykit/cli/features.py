@@ -179,7 +179,7 @@ def ica(
     charge_steps: Annotated[
         int | None,
         typer.Option(
-            help="How many equal steps of charge dV/dQ is given for [1]. [default: 1000]",
+            help="How many equal steps of charge dV/dQ is given for [1]. [default: 500]",
             show_default=False,
         ),
     ] = None,
@@ -195,7 +195,7 @@ def ica(
         float | None,
         typer.Option(
             help="Where there are no pulses: resistance at the curve's current over that after "
-            "0.1 s [1]. [default: 1]",
+            "0.1 s [1]. [default: 2]",
             show_default=False,
         ),
     ] = None,

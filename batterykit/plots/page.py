@@ -45,6 +45,8 @@ figure { margin: 1.25rem 0; }
 figcaption, caption { color: var(--soft); font-size: .92rem; }
 figcaption { max-width: 48rem; margin-top: .4rem; }
 caption { text-align: left; padding: 0 0 .4rem; }
+caption span { display: inline-block; position: sticky; left: 0; white-space: normal;
+  max-width: min(48rem, calc(100vw - 2.5rem)); }
 .wide { overflow-x: auto; border-radius: 6px; }
 .wide:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px;
@@ -239,7 +241,7 @@ def _table(table: Table) -> str:
     name = _text(table.caption)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{name}">'
-        f"<table><caption>{name}</caption>"
+        f"<table><caption><span>{name}</span></caption>"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,12 +128,17 @@ def test_dma_draws_its_pictures_and_page_and_lists_them(c10_store: Path) -> None
 
 
 @pytest.mark.parametrize(("command", "options"), [("ica", IcaOptions), ("dma", DmaOptions)])
-def test_every_parameter_is_an_option(
+def test_every_parameter_is_an_option_whose_help_tells_the_default(
     tmp_path: Path, command: str, options: type[IcaOptions] | type[DmaOptions]
 ) -> None:
-    said = batterykit("features", command, "--help", cwd=tmp_path).stdout
-    for name in options.model_fields:
-        assert f"--{name.replace('_', '-')} " in said
+    shown = batterykit("features", command, "--help", cwd=tmp_path).stdout
+    for name, field in options.model_fields.items():
+        option = f"--{name.replace('_', '-')}"
+        entry = re.search(rf"│ {option} (.*?)(?=│ --|╰)", shown, re.DOTALL)
+        assert entry is not None, option
+        said = " ".join(entry[1].replace("│", " ").split())
+        if type(field.default) in (int, float, str):
+            assert f"[default: {field.default}".removesuffix(".0") in said, option
 
 
 def test_options_reach_the_stored_parameters(store: Path) -> None:
