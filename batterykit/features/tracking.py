@@ -276,24 +276,24 @@ def _recognised(names: np.ndarray, voltage: np.ndarray, known: Sequence[Referenc
 def _consensus(voltage: np.ndarray, cells: Sequence[np.ndarray], tolerance: float) -> _Template:
     """Return the peaks of the cells' earliest check-ups, and those that appear later."""
     earliest = [found for found in (_first(voltage[curves]) for curves in cells) if len(found)]
-    start = _slots(earliest, tolerance)
+    start, _ = _slots(earliest, tolerance)
     template = _free_template(start, np.ones(len(start)))
+    seen = np.zeros(len(start))
     late: list[np.ndarray] = []
     for curves in cells:
         names, now = _follow(voltage[curves], *template, tolerance)
+        np.add.at(seen, names[names != NO_NAME], 1.0)
         for row, name in enumerate(names):
             found = voltage[curves[row]][(name == NO_NAME) & np.isfinite(voltage[curves[row]])]
             if len(found):
                 moved = np.interp(found, now[row], now[row] - start) if len(start) else 0.0
                 late.append(np.sort(found - moved))
-    every = np.sort(np.concatenate([start, _slots(late, tolerance)]))
-    template = _free_template(every, np.ones(len(every)))
-    presence = np.zeros(len(every))
-    for curves in cells:
-        names, _ = _follow(voltage[curves], *template, tolerance)
-        np.add.at(presence, names[names != NO_NAME], 1.0)
-    share = presence / max(1, sum(map(len, cells)))
-    return _free_template(every, np.clip(share / FULL_PRESENCE, FAINT_WEIGHT, 1.0))
+    appeared, times = _slots(late, tolerance)
+    every, presence = np.concatenate([start, appeared]), np.concatenate([seen, times])
+    order = np.argsort(every, kind="stable")
+    # the weight keeps what was seen a few times from taking the place of a peak that is there
+    share = presence[order] / max(1, sum(map(len, cells)))
+    return _free_template(every[order], np.clip(share / FULL_PRESENCE, FAINT_WEIGHT, 1.0))
 
 
 def _first(voltage: np.ndarray) -> np.ndarray:
@@ -303,8 +303,8 @@ def _first(voltage: np.ndarray) -> np.ndarray:
     return row[np.isfinite(row)]
 
 
-def _slots(lists: Sequence[np.ndarray], tolerance: float) -> np.ndarray:
-    """Return the mean voltages of peaks that lists of voltages have in common, or one of them."""
+def _slots(lists: Sequence[np.ndarray], tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean voltages of the peaks in lists of voltages, and how many lists have each."""
     total, count = np.empty(0), np.empty(0)
     for found in lists:
         pairs = align(total / count, found, tolerance)
@@ -316,7 +316,7 @@ def _slots(lists: Sequence[np.ndarray], tolerance: float) -> np.ndarray:
         count = np.concatenate([count, np.ones(len(more))])
         order = np.argsort(total / count, kind="stable")
         total, count = total[order], count[order]
-    return total / count
+    return total / count, count
 
 
 def _most(prominence: np.ndarray, count: int) -> np.ndarray:
