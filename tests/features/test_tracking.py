@@ -568,4 +568,4 @@ def test_without_a_reference_the_consensus_does_nearly_as_well(
     cells = study(2, None, 8)
     result = score(cells.truth, track_peaks(cells.analysed))
     assert result.modal_share >= 0.93
-    assert result.swaps <= 5
+    assert result.swaps <= 10
