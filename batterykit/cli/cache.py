@@ -202,8 +202,8 @@ def verify(store: StoreOption = None, json: JsonOption = False, quiet: QuietOpti
 
 
 def _answers(store: Store, names: list[str] | None) -> Iterator[Why]:
-    from batterykit.features.build import OPTIONS
     from batterykit.features.inventory import feature_nodes, find
+    from batterykit.features.kinds import OPTIONS
     from batterykit.features.provenance import manifest, why, why_kind
 
     there = feature_nodes(store)

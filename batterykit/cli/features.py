@@ -22,7 +22,8 @@ from batterykit.cli.options import JsonOption, QuietOption, StoreOption
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batterykit.features.build import Built, Options
+    from batterykit.features.build import Built
+    from batterykit.features.kinds import Options
     from batterykit.store import Store
 
 app = typer.Typer(
@@ -373,7 +374,7 @@ def _options(kind: str, given: dict[str, Any]) -> Options:
     from pydantic import ValidationError
 
     from batterykit.errors import UsageError
-    from batterykit.features.build import OPTIONS
+    from batterykit.features.kinds import OPTIONS
 
     try:
         return OPTIONS[kind].model_validate(given)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batterykit.errors import UsageError
-from batterykit.features.build import NODE_CODE, OPTIONS
+from batterykit.features.kinds import NODE_CODE, OPTIONS
 from batterykit.features.provenance import State, manifest, state, unusual, why
 from batterykit.store import cache
 from batterykit.store.fingerprint import code_parts

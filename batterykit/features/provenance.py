@@ -11,22 +11,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from batterykit.errors import StoreError, UsageError
-from batterykit.features.build import (
-    HASH_IN_PATH,
+from batterykit.features.ingredients import ROW_INPUTS, differing, ingredients
+from batterykit.features.kinds import (
+    DEFAULT_CURVES,
     NODE_CODE,
-    OF_CURVES,
     OPTIONS,
     ROW_CODE,
-    _cell_names,
-    _curve_names,
-    _input_nodes,
-    _nodes_beside,
-    _only,
-    _read,
-    _Rows,
-    _rows_of,
+    Options,
+    node_of,
+    parameters_of,
 )
-from batterykit.features.ingredients import ROW_INPUTS, differing, ingredients
+from batterykit.features.rows import Rows, names_of, only, rows_of
+from batterykit.features.sources import input_nodes, nodes_beside, read_raw
 from batterykit.store import cache
 from batterykit.store.cache import Change, Manifest
 from batterykit.store.fingerprint import code_parts, hash_json
@@ -34,7 +30,6 @@ from batterykit.store.fingerprint import code_parts, hash_json
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batterykit.features.build import Options
     from batterykit.store import Store
 
 State = Literal["current", "stale", "unsealed", "damaged", "absent"]
@@ -42,7 +37,6 @@ State = Literal["current", "stale", "unsealed", "damaged", "absent"]
 reads it and says so. Absent: never computed, or removed.
 """
 
-DEFAULT_CURVES = "0.1C"
 PARTS_SHOWN = 4
 
 
@@ -138,8 +132,7 @@ def default_parameters(kind: str) -> dict[str, Any]:
     """
     if kind not in OPTIONS:
         raise UsageError(f"there are no features '{kind}'", fix=f"use one of {', '.join(OPTIONS)}")
-    curves = {"curves": DEFAULT_CURVES} if kind in OF_CURVES else {}
-    return OPTIONS[kind]().model_dump(mode="json") | curves
+    return parameters_of(kind, OPTIONS[kind]())
 
 
 def unusual(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,11 +157,6 @@ def command(kind: str, parameters: Mapping[str, Any]) -> str:
         elif value is not True:
             words.append(str(value))
     return " ".join(words)
-
-
-def node_of(kind: str, parameters: Mapping[str, Any]) -> str:
-    """Return the path of the node with these parameters."""
-    return f"features/{kind}/{hash_json(dict(parameters))[:HASH_IN_PATH]}"
 
 
 def _options(kind: str, parameters: Mapping[str, Any]) -> Options:
@@ -217,8 +205,8 @@ def origin(
         There is no such kind, or this version knows no such parameters.
     """
     options = _options(kind, parameters)
-    inputs = _input_nodes(store, kind, parameters.get("curves", DEFAULT_CURVES))
-    beside = _nodes_beside(store, inputs, options)
+    inputs = input_nodes(store, kind, parameters.get("curves", DEFAULT_CURVES))
+    beside = nodes_beside(store, inputs, options)
     fingerprints = {name: store.attrs(name)["fingerprint"] for name in [*inputs, *beside]}
     now = Manifest(fingerprints, dict(parameters), code or code_parts(NODE_CODE[kind]))
     return Origin(kind, options, inputs, now)
@@ -326,7 +314,7 @@ def why_kind(store: Store, kind: str, stored: Mapping[str, Manifest | None]) -> 
 
 def _compared(store: Store, known: Why, held: Manifest | None, now: Origin) -> Why:
     """Plan as `build` does, and give the reason for each row that is computed."""
-    rows = _rows_of(now.kind, now.options)
+    rows = rows_of(now.options)
     readable = known.state in ("stale", "unsealed")
     dataset = store.read(known.node) if readable else None
     stored: dict[str, str] = {}
@@ -338,7 +326,7 @@ def _compared(store: Store, known: Why, held: Manifest | None, now: Origin) -> W
     wanted: dict[str, str] = {}
     reasons: list[Change] = []
     for name in now.inputs:
-        raw = _read(store, name, now.options)
+        raw = read_raw(store, name, now.options)
         contents = rows.contents(raw)
         keys = {
             row: cache.row_key(content, now.manifest.parameters, row_code)
@@ -363,7 +351,7 @@ def _compared(store: Store, known: Why, held: Manifest | None, now: Origin) -> W
 
 
 def _reasons(
-    rows: _Rows, dataset: xr.Dataset, raw: xr.Dataset, todo: Sequence[str], same_code: bool
+    rows: Rows, dataset: xr.Dataset, raw: xr.Dataset, todo: Sequence[str], same_code: bool
 ) -> Iterator[Change]:
     """Say of each row to be computed whether it is new or what it is made from has changed."""
     kept = dict.fromkeys(rows.names(dataset), "")
@@ -372,9 +360,8 @@ def _reasons(
     told = {row for row in todo if kept.get(row)}
     now: dict[str, dict[str, str]] = {}
     if told:
-        part = _only(raw, [k for k, row in enumerate(rows.names(raw)) if row in told])
-        names = (_curve_names if "curve" in part.dims else _cell_names)(part)
-        now = ingredients(part, names, rows.dimension)
+        part = only(raw, [k for k, row in enumerate(rows.names(raw)) if row in told])
+        now = ingredients(part, names_of(part), rows.dimension)
     for row in todo:
         parts = differing(kept[row], now[row]) if row in told else ()
         if row not in kept:

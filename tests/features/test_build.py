@@ -12,7 +12,8 @@ import xarray as xr
 import batterykit
 from batterykit.errors import StoreError, UsageError
 from batterykit.features import build as building
-from batterykit.features.build import Kind, refresh
+from batterykit.features.build import refresh
+from batterykit.features.kinds import Kind
 from batterykit.features.options import (
     DmaOptions,
     IcaOptions,

@@ -1,0 +1,48 @@
+"""The kinds of features: their parameters, the code that makes them, and where they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from batterykit.features.options import (
+    DmaOptions,
+    IcaOptions,
+    SequenceOptions,
+    SummaryOptions,
+)
+from batterykit.store.fingerprint import hash_json
+
+Options = SummaryOptions | SequenceOptions | IcaOptions | DmaOptions
+
+Kind = Literal["summary", "sequence", "ica", "dma"]
+OPTIONS: dict[str, type[Options]] = {
+    "summary": SummaryOptions,
+    "sequence": SequenceOptions,
+    "ica": IcaOptions,
+    "dma": DmaOptions,
+}
+OF_CURVES = ("ica", "dma")
+"""The kinds that are made from voltage curves; the others are made from the summaries."""
+ROW_CODE = {
+    "summary": "batterykit.features.summary:summary",
+    "sequence": "batterykit.features.sequence:sequence",
+    "ica": "batterykit.features.ica:analyse",
+    "dma": "batterykit.features.dma:dma",
+}
+"""What makes one row; a row is reused as long as this and all it refers to stay as they are."""
+NODE_CODE = ROW_CODE | {"ica": "batterykit.features.ica:ica"}
+"""What makes the node of its rows."""
+
+DEFAULT_CURVES = "0.1C"
+HASH_IN_PATH = 12  # hex digits: 2^48 parameter sets before two are likely to meet
+
+
+def parameters_of(kind: str, options: Options, curves: str = DEFAULT_CURVES) -> dict[str, Any]:
+    """Return all that tells one set of features of a kind from another, as JSON can hold it."""
+    return options.model_dump(mode="json") | ({"curves": curves} if kind in OF_CURVES else {})
+
+
+def node_of(kind: str, parameters: Mapping[str, Any]) -> str:
+    """Return the path of the node with these parameters."""
+    return f"features/{kind}/{hash_json(dict(parameters))[:HASH_IN_PATH]}"
