@@ -182,12 +182,13 @@ def analyse_curves(
         sign = 1.0 if v[-1] > v[0] else -1.0
         for k in range(n):
             dvdq[curve, k] = sign * slope[k + 1] * n / total
-        error = _density(
-            smooth, slope, doubt, total, low, step, lowest, highest, quality[curve, 4], dqdv[curve]
-        )
-        if _tallest_is_doubtful(dqdv[curve], error):
+        _density(smooth, slope, total, low, step, lowest, highest, quality[curve, 4], dqdv[curve])
+        doubt *= n / total
+        if _tallest_is_doubtful(dqdv[curve], smooth, doubt, low, step):
             flag |= DOUBTFUL
-        if _find_peaks(dqdv[curve], error, low, step, prominence, significance, peaks[curve]):
+        if _find_peaks(
+            dqdv[curve], smooth, doubt, low, step, prominence, significance, peaks[curve]
+        ):
             flag |= PEAKS_LEFT_OUT
         flags[curve] = flag
 
@@ -273,6 +274,8 @@ def _extremes(x: np.ndarray) -> tuple[float, float]:
 def _current_runs(current: np.ndarray) -> int:
     least, most = _extremes(current)
     limit = CURRENT_ON * max(-least, most)
+    if most < -limit or least > limit:
+        return 1  # it never stops
     runs, before = 0, 0
     for value in current:
         now = 1 if abs(value) > limit else 0
@@ -383,20 +386,18 @@ def _charge_between(v: np.ndarray, q: np.ndarray, low: float, high: float) -> fl
 @njit(cache=True, nogil=True)
 def _mean_voltages(v: np.ndarray, q: np.ndarray, n: int) -> np.ndarray:
     """Return the mean voltage over each of n equal steps of charge, exact for straight segments."""
-    mean = np.zeros(n)
-    per_step = n / (q[-1] - q[0])
-    b, last = 0.0, 0
+    mean = np.empty(n)
+    step = (q[-1] - q[0]) / n
+    k, filled, edge = 0, 0.0, q[0] + step
     for i in range(1, len(v)):
-        a, first = b, last
-        b = (q[i] - q[0]) * per_step
-        last = min(int(b), n - 1)
-        if first == last:
-            mean[first] += 0.5 * (v[i - 1] + v[i]) * (b - a)
-            continue
-        rise = (v[i] - v[i - 1]) / (b - a)
-        for k in range(first, last + 1):
-            c, d = max(a, float(k)), min(b, float(k + 1)) if k < last else b
-            mean[k] += (v[i - 1] + rise * (0.5 * (c + d) - a)) * (d - c)
+        a, here = q[i - 1], v[i - 1]
+        while q[i] > edge and k < n - 1:
+            there = v[i - 1] + (v[i] - v[i - 1]) * ((edge - q[i - 1]) / (q[i] - q[i - 1]))
+            mean[k] = (filled + (here + there) * (edge - a)) / (2.0 * step)
+            k, filled, a, here = k + 1, 0.0, edge, there
+            edge = q[0] + step * (k + 1)
+        filled += (here + v[i]) * (q[i] - a)
+    mean[k] = filled / (2.0 * step)
     return mean
 
 
@@ -568,13 +569,15 @@ def _weighted(x: np.ndarray, weights: np.ndarray, reach: int, mirror: float) -> 
 @njit(cache=True, nogil=True)
 def _levelled(x: np.ndarray, width: float) -> np.ndarray:
     """Return x averaged with Gaussian weights of a standard deviation in places."""
-    reach = math.ceil(3.0 * width)
-    total, weight = np.zeros(len(x)), np.zeros(len(x))
-    for shift in range(-reach, reach + 1):
-        w = math.exp(-0.5 * (shift / width) ** 2)
-        for k in range(max(0, -shift), len(x) - max(0, shift)):
-            total[k] += w * x[k + shift]
-            weight[k] += w
+    reach, n = math.ceil(3.0 * width), len(x)
+    longer = np.empty(n + 2 * reach)
+    longer[:reach], longer[reach : n + reach], longer[n + reach :] = x[0], x, x[-1]
+    total, weight = np.zeros(n), 0.0
+    for shift in range(2 * reach + 1):
+        w = math.exp(-0.5 * ((shift - reach) / width) ** 2)
+        weight += w
+        for k in range(n):
+            total[k] += w * longer[k + shift]
     return total / weight
 
 
@@ -582,7 +585,6 @@ def _levelled(x: np.ndarray, width: float) -> np.ndarray:
 def _density(
     smooth: np.ndarray,
     slope: np.ndarray,
-    doubt: np.ndarray,
     total: float,
     low: float,
     step: float,
@@ -590,34 +592,21 @@ def _density(
     highest: float,
     in_window: float,
     dqdv: np.ndarray,
-) -> np.ndarray:
-    """Fill dQ/dV, what the smooth curve spends in each bin; return its standard deviation.
-
-    Both are NaN where the curve does not go.
-    """
+) -> None:
+    """Fill dQ/dV: what the smooth curve spends in each bin, NaN where it does not go."""
     n = len(smooth) - 2
     v, place = _refined(smooth, slope, step / SUBSTEPS_A_BIN)
     mass = spread_charge(v, place, low, step, len(dqdv))
-    unsure = np.empty(len(place))  # the slope's doubt, summed up along the curve
-    unsure[0] = 0.0
-    for i in range(1, len(place)):
-        node = min(int(place[i] + 0.5), n + 1)
-        unsure[i] = unsure[i - 1] + doubt[node] * (place[i] - place[i - 1])
-    doubtful = spread_charge(v, unsure, low, step, len(dqdv))
     charge, area = total / n, 0.0
     for i in range(len(dqdv)):
         bottom = low + i * step
         covered = (min(bottom + step, highest) - max(bottom, lowest)) / step
-        if covered > 0.5 and mass[i] > 0.0:
-            dqdv[i] = mass[i] * charge / (covered * step)
+        if covered > 0.5:
+            dqdv[i] = max(0.0, mass[i]) * charge / (covered * step)
             area += dqdv[i] * step
-    error = np.full(len(dqdv), np.nan)
-    for i in range(len(dqdv)):
-        if math.isfinite(dqdv[i]):
+    if area > 0.0:
+        for i in range(len(dqdv)):
             dqdv[i] *= in_window / area
-            # dQ/dV is one over the slope
-            error[i] = doubtful[i] / mass[i] * dqdv[i] ** 2 / charge
-    return error
 
 
 @njit(cache=True, nogil=True)
@@ -651,18 +640,33 @@ def _refined(smooth: np.ndarray, slope: np.ndarray, fine: float) -> tuple[np.nda
 
 
 @njit(cache=True, nogil=True)
-def _tallest_is_doubtful(f: np.ndarray, error: np.ndarray) -> bool:
+def _error(f: float, smooth: np.ndarray, doubt: np.ndarray, voltage: float) -> float:
+    """Return the standard deviation of dQ/dV at a voltage, which is one over the slope."""
+    worst = 0.0
+    for k in range(len(smooth) - 1):
+        if min(smooth[k], smooth[k + 1]) <= voltage <= max(smooth[k], smooth[k + 1]):
+            worst = max(worst, doubt[k], doubt[k + 1])
+    return worst * f * f
+
+
+@njit(cache=True, nogil=True)
+def _tallest_is_doubtful(
+    f: np.ndarray, smooth: np.ndarray, doubt: np.ndarray, low: float, step: float
+) -> bool:
     top = -1
     for i in range(len(f)):
         if math.isfinite(f[i]) and (top < 0 or f[i] > f[top]):
             top = i
-    return top >= 0 and error[top] > NOISY_SHARE * f[top]
+    if top < 0:
+        return False
+    return _error(f[top], smooth, doubt, low + (top + 0.5) * step) > NOISY_SHARE * f[top]
 
 
 @njit(cache=True, nogil=True)
 def _find_peaks(
     f: np.ndarray,
-    error: np.ndarray,
+    smooth: np.ndarray,
+    doubt: np.ndarray,
     low: float,
     step: float,
     prominence: float,
@@ -671,24 +675,27 @@ def _find_peaks(
 ) -> bool:
     """Fill the peaks of f, by voltage; return whether more were found than there is room for."""
     n, room = len(f), len(peaks)
-    index, height_above = np.empty(n, np.int64), np.empty(n)
+    index, height_above, errors = np.empty(n, np.int64), np.empty(n), np.empty(n)
     found = 0
     for top in _maxima(f):
         above = f[top] - max(_lowest_before_higher(f, top, -1), _lowest_before_higher(f, top, 1))
-        if above >= max(prominence * f[top], significance * error[top]) and above > 0.0:
-            index[found], height_above[found] = top, above
+        if above < prominence * f[top] or above <= 0.0:
+            continue
+        error = _error(f[top], smooth, doubt, low + (top + 0.5) * step)
+        if above >= significance * error:
+            index[found], height_above[found], errors[found] = top, above, error
             found += 1
     chosen = np.sort(np.argsort(-height_above[:found], kind="mergesort")[:room])
     for k in range(len(chosen)):
-        top, above = index[chosen[k]], height_above[chosen[k]]
+        top, above, error = index[chosen[k]], height_above[chosen[k]], errors[chosen[k]]
         before = index[chosen[k - 1]] if k else -1
         after = index[chosen[k + 1]] if k + 1 < len(chosen) else n
         level = f[top] - 0.5 * above
         left, right = _crossing(f, top, level, -1), _crossing(f, top, level, 1)
-        slack = error[top] + FLAT * above
+        slack = error + FLAT * above
         valley = _valley(f, top, before, -1, slack if before < 0 else 0.0)
         next_valley = _valley(f, top, after, 1, slack if after == n else 0.0)
-        share = CROWN * (error[top] / above / CROWN_NOISE) ** CROWN_POWER
+        share = CROWN * (error / above / CROWN_NOISE) ** CROWN_POWER
         share = min(WIDEST_CROWN, max(NARROWEST_CROWN, share))
         crown = min(share * (right - left), float(min(top - valley, next_valley - top)))
         place = _place_of_top(f, top, crown)

@@ -95,7 +95,7 @@ class IcaOptions(BaseModel):
     kernel_width: float | None = Field(default=None, ge=0.001, le=0.2)
     prominence: float = Field(default=0.02, ge=0, lt=1)
     significance: float = Field(default=6.0, ge=0, allow_inf_nan=False)
-    peaks: int = Field(default=10, ge=1, le=16)
+    peaks: int = Field(default=11, ge=1, le=16)
     track_tolerance: float = Field(default=0.04, gt=0, le=1)
     charge_steps: int = Field(default=500, ge=100, le=100_000)
     ir_correct: bool = False
