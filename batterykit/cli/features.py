@@ -168,7 +168,7 @@ def ica(
     ] = None,
     peaks: Annotated[
         int | None,
-        typer.Option(help="How many tracked peaks to keep [1]. [default: 10]", show_default=False),
+        typer.Option(help="How many tracked peaks to keep [1]. [default: 11]", show_default=False),
     ] = None,
     track_tolerance: Annotated[
         float | None,

@@ -659,7 +659,7 @@ def _tallest_is_doubtful(
             top = i
     if top < 0:
         return False
-    return _error(f[top], smooth, doubt, low + (top + 0.5) * step) > NOISY_SHARE * f[top]
+    return bool(_error(f[top], smooth, doubt, low + (top + 0.5) * step) > NOISY_SHARE * f[top])
 
 
 @njit(cache=True, nogil=True)

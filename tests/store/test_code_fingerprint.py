@@ -160,7 +160,7 @@ def test_a_star_import_from_the_package_is_refused_because_it_hides_what_is_used
 
 def test_of_the_ica_kernels_every_function_and_constant_is_seen() -> None:
     parts = code_parts("batterykit.features.ica:analyse")
-    for name in ("analyse_curves", "_density", "spread_charge", "KERNEL_REACH", "BEST_WIDTH"):
+    for name in ("analyse_curves", "_density", "spread_charge", "KERNEL_REACH", "NARROWEST"):
         assert f"batterykit.features.kernels:{name}" in parts
     assert "batterykit.features.tracking:align" not in parts  # no part in a row
     assert "batterykit.features.tracking:align" in code_parts("batterykit.features.ica:ica")
