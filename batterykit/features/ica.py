@@ -24,7 +24,7 @@ from batterykit.progress import no_track
 if TYPE_CHECKING:
     from batterykit.progress import Track
 
-CURVES_PER_TASK = 8
+CURVES_PER_TASK = 6
 
 CURVE_FLAGS = {
     "samples_dropped": kernels.SAMPLES_DROPPED,
