@@ -168,6 +168,9 @@ class PotentialTables(NamedTuple):
         First node of the positive electrode's delithiated fraction z and distance of the nodes.
     positive, positive_slope
         Its potential and slope dU/dz there, (z,) [V].
+    empty_potential, empty_width
+        Where the resistance of the nearly empty negative electrode has risen to its fitted amount,
+        and over what it rises e-fold [V]; see the head of this module.
     """
 
     potential: FloatArray
@@ -179,6 +182,8 @@ class PotentialTables(NamedTuple):
     positive_step: float
     positive: FloatArray
     positive_slope: FloatArray
+    empty_potential: float = EMPTY_POTENTIAL
+    empty_width: float = EMPTY_WIDTH
 
 
 _PYBAMM_NAMES = {

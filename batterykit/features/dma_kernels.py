@@ -1,7 +1,8 @@
 """Numba kernels of degradation mode analysis: the cell's voltage, and its fit to a slow curve.
 
 Pure functions on numpy arrays; compiled once and cached on disk, they release the GIL so that
-threads can share the cells. Volts, amperes, ohms and ampere-hours everywhere.
+threads can share the cells. Volts, amperes, ohms and ampere-hours everywhere. No compiled function
+uses a constant or a function of another file: numba's cache on disk would not notice its change.
 
 **Model.** With the charge q discharged so far, the negative electrode (NE) holds ``L0 - q`` of
 lithium, and graphite and silicon share it at one potential U::
@@ -32,7 +33,7 @@ import math
 import numpy as np
 from numba import njit
 
-from batterykit.halfcell import EMPTY_POTENTIAL, EMPTY_WIDTH, PotentialTables
+from batterykit.halfcell import PotentialTables
 
 N_PARAMETERS = 7  # P, G, S, O, L0, R, B
 POSITIVE, GRAPHITE, SILICON, OFFSET, LITHIUM, RESISTANCE, RISE = range(N_PARAMETERS)
@@ -117,11 +118,11 @@ def evaluate(
         u, x_gr, x_si, slope = _potential_at(lithium, graphite, silicon, k, tables)
         z = (theta[OFFSET] + lithium) / positive
         u_p, u_p_slope = _positive_at(z, tables)
-        rise = math.exp(min((u - EMPTY_POTENTIAL) / EMPTY_WIDTH, 50.0))
+        rise = math.exp(min((u - tables.empty_potential) / tables.empty_width, 50.0))
         voltage[i] = u_p - u - current * (theta[RESISTANCE] + theta[RISE] * rise)
         if len(jacobian):
             by_z = u_p_slope / positive
-            by_lithium = (-1.0 - current * theta[RISE] * rise / EMPTY_WIDTH) / slope
+            by_lithium = (-1.0 - current * theta[RISE] * rise / tables.empty_width) / slope
             jacobian[i, POSITIVE] = -by_z * z
             jacobian[i, GRAPHITE] = -by_lithium * x_gr
             jacobian[i, SILICON] = -by_lithium * x_si
