@@ -111,7 +111,7 @@ def refresh(
     manifest = cache.Manifest(
         inputs={name: store.attrs(name)["fingerprint"] for name in [*inputs, *beside]},
         parameters=parameters,
-        code=code_parts(NODE_CODE[kind]),
+        code=code_parts(*NODE_CODE[kind]),
     )
     unchanged = None if force else _unchanged(store, kind, node, manifest)
     if unchanged is not None:

@@ -119,7 +119,7 @@ def entries(store: Store, nodes: Iterable[str]) -> list[Entry]:
     """Return what is known of feature nodes; only those without a seal are read for it."""
     log = store.log()
     code = {
-        kind: code_parts(NODE_CODE[kind])
+        kind: code_parts(*NODE_CODE[kind])
         for kind in {node.split("/")[1] for node in nodes}
         if kind in OPTIONS
     }

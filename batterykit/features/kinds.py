@@ -31,8 +31,12 @@ ROW_CODE = {
     "dma": "batterykit.features.dma:dma",
 }
 """What makes one row; a row is reused as long as this and all it refers to stay as they are."""
-NODE_CODE = ROW_CODE | {"ica": "batterykit.features.ica:ica"}
-"""What makes the node of its rows."""
+NODE_CODE = {kind: (code,) for kind, code in ROW_CODE.items()} | {
+    "ica": ("batterykit.features.ica:ica", "batterykit.features.sources:read_raw")
+}
+"""What makes the node of its rows, and of raw data what they are made from: the resistance of the
+IR correction (a row's key has its values instead).
+"""
 
 DEFAULT_CURVES = "0.1C"
 HASH_IN_PATH = 12  # hex digits: 2^48 parameter sets before two are likely to meet

@@ -208,7 +208,7 @@ def origin(
     inputs = input_nodes(store, kind, parameters.get("curves", DEFAULT_CURVES))
     beside = nodes_beside(store, inputs, options)
     fingerprints = {name: store.attrs(name)["fingerprint"] for name in [*inputs, *beside]}
-    now = Manifest(fingerprints, dict(parameters), code or code_parts(NODE_CODE[kind]))
+    now = Manifest(fingerprints, dict(parameters), code or code_parts(*NODE_CODE[kind]))
     return Origin(kind, options, inputs, now)
 
 

@@ -99,8 +99,8 @@ def code_fingerprint(target: str, *, root: Path | None = None) -> str:
     return hash_json(code_parts(target, root=root))
 
 
-def code_parts(target: str, *, root: Path | None = None) -> dict[str, str]:
-    """Return the hash of every function, class and constant that `target` depends on.
+def code_parts(*targets: str, root: Path | None = None) -> dict[str, str]:
+    """Return the hash of every function, class and constant that the targets depend on.
 
     The source is read, never imported, so that asking whether something changed stays cheap.
     Names are followed through module-level definitions and imports of the same top-level package,
@@ -108,8 +108,8 @@ def code_parts(target: str, *, root: Path | None = None) -> dict[str, str]:
 
     Parameters
     ----------
-    target
-        `package.module:name`.
+    targets
+        `package.module:name` of each, all of one package.
     root
         Folder that holds the package; by default, where the running package lies.
 
@@ -121,13 +121,15 @@ def code_parts(target: str, *, root: Path | None = None) -> dict[str, str]:
     Raises
     ------
     LookupError
-        The module has no source file, or does not define the name.
+        A module has no source file, or does not define the name.
     """
-    module, _, name = target.partition(":")
-    package = module.partition(".")[0]
+    package = targets[0].partition(".")[0]
     sources = _Sources(root or Path(__file__).resolve().parents[2], package)
     parts: dict[str, str] = {}
-    waiting = [(module, name)]
+    waiting: list[tuple[str, str]] = []
+    for target in targets:
+        module, _, name = target.partition(":")
+        waiting.append((module, name))
     while waiting:
         place = sources.where_defined(*waiting.pop())
         key = ":".join(place)

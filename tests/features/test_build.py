@@ -12,6 +12,7 @@ import xarray as xr
 import batterykit
 from batterykit.errors import StoreError, UsageError
 from batterykit.features import build as building
+from batterykit.features import resistance
 from batterykit.features.build import refresh
 from batterykit.features.kinds import Kind
 from batterykit.features.options import (
@@ -56,7 +57,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(
         Path(batterykit.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
     )
-    monkeypatch.setattr(building, "code_parts", lambda t: code_parts(t, root=copy.parent))
+    monkeypatch.setattr(building, "code_parts", lambda *t: code_parts(*t, root=copy.parent))
     return copy
 
 
@@ -164,6 +165,24 @@ def test_pulses_tell_how_the_resistance_depends_on_the_state_of_charge(store: St
     assert second.computed == tuple(f"E5-A RPT0{rpt} discharge 0.1C" for rpt in range(3))
     source = store.read(node)["resistance_source"].values.tolist()
     assert source == ["pulses", "pulses_scaled", "pulses_scaled"] + ["summary"] * 3
+
+
+def test_other_code_of_the_resistance_corrects_again_and_leaves_uncorrected_rows_alone(
+    store: Store, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = IcaOptions(ir_correct=True)
+    full = raw_summary(capacity_c10=[[CAPACITY] * 4] * 2)
+    store.write(SUMMARY, full, command="test", replace=True)
+    store.write("raw/expt5/curves/GITT", pulses_of([pulse_test()]), command="test")
+    refresh(store, "ica")
+    node = refresh(store, "ica", options).node
+    assert "pulses" in store.read(node)["resistance_source"].values
+    replace_text(code / "features" / "resistance.py", "LEAST_PULSES = 3", "LEAST_PULSES = 99")
+    monkeypatch.setattr(resistance, "LEAST_PULSES", 99)
+    again = refresh(store, "ica", options)
+    assert again.computed == tuple(f"E5-A RPT0{rpt} discharge 0.1C" for rpt in range(3))
+    assert set(store.read(node)["resistance_source"].values) == {"summary"}
+    assert refresh(store, "ica").computed == ()
 
 
 def test_without_a_summary_there_is_nothing_to_correct_with(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(batterykit.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
     )
     for module in (build, provenance):
-        monkeypatch.setattr(module, "code_parts", lambda t: code_parts(t, root=copy.parent))
+        monkeypatch.setattr(module, "code_parts", lambda *t: code_parts(*t, root=copy.parent))
     return copy
 
 
@@ -167,7 +167,7 @@ def test_any_definition_that_counts_is_named_and_it_alone(
     store: Store, code: Path, kind: Kind
 ) -> None:
     node = refresh(store, kind).node
-    counting = sorted(code_parts(NODE_CODE[kind], root=code.parent))
+    counting = sorted(code_parts(*NODE_CODE[kind], root=code.parent))
     for definition in counting[:: max(1, len(counting) // 5)]:
         file = code.parent.joinpath(*definition.partition(":")[0].split(".")).with_suffix(".py")
         whole = file.read_bytes()
