@@ -557,8 +557,8 @@ def test_no_name_is_swapped_in_the_whole_twin(seed: int) -> None:
     assert result.modal_share >= 0.995
     assert result.unmatched <= 0.05 * result.named
     assert len(result.names) == 9  # the ripple at 3.616 V never reaches the bar, nor silicon
-    for names in result.names.values():  # of each true peak: all names but its usual one
-        assert sum(names.values()) - max(names.values()) <= 0.05 * sum(names.values())
+    for names in result.names.values():  # of each true peak; two faint ripples lie 19 mV apart
+        assert sum(names.values()) - max(names.values()) <= 0.1 * sum(names.values())
 
 
 @pytest.mark.slow
