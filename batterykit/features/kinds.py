@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+from batterykit.errors import InputError
 from batterykit.features.options import (
     DmaOptions,
     IcaOptions,
     SequenceOptions,
     SummaryOptions,
 )
-from batterykit.store.fingerprint import hash_json
+from batterykit.store.fingerprint import hash_bytes, hash_json
 
 Options = SummaryOptions | SequenceOptions | IcaOptions | DmaOptions
 
@@ -43,8 +45,29 @@ HASH_IN_PATH = 12  # hex digits: 2^48 parameter sets before two are likely to me
 
 
 def parameters_of(kind: str, options: Options, curves: str = DEFAULT_CURVES) -> dict[str, Any]:
-    """Return all that tells one set of features of a kind from another, as JSON can hold it."""
-    return options.model_dump(mode="json") | ({"curves": curves} if kind in OF_CURVES else {})
+    """Return all that tells one set of features of a kind from another, as JSON can hold it.
+
+    A file counts by its name and content, so that an edited file is another set of parameters.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read.
+    """
+    files = {name: _by_content(value) for name, value in options if isinstance(value, Path)}
+    of_curves = {"curves": curves} if kind in OF_CURVES else {}
+    return options.model_dump(mode="json") | files | of_curves
+
+
+def _by_content(path: Path) -> dict[str, str]:
+    try:
+        return {"file": path.name, "content_hash": hash_bytes(path.read_bytes())}
+    except OSError as error:
+        raise InputError(
+            f"the half-cell file cannot be read: {error.strerror}",
+            fix="give the path of a CSV file with stoichiometry and potential",
+            file=path,
+        ) from error
 
 
 def node_of(kind: str, parameters: Mapping[str, Any]) -> str:

@@ -6,12 +6,9 @@ Nothing heavy is imported here: a run that finds everything in the cache needs t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
-
-from batterykit.errors import InputError
-from batterykit.store.fingerprint import hash_bytes
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SEI_ACTIVATION_ENERGY = 38_000.0
 """[J mol-1] of SEI growth on the LG M50's negative electrode; O'Kane et al., Phys. Chem. Chem.
@@ -146,15 +143,3 @@ class DmaOptions(BaseModel):
         if self.silicon is not None and self.negative is None:
             raise ValueError("silicon needs a negative (graphite) half-cell file beside it")
         return self
-
-    @field_serializer("positive", "negative", "silicon", when_used="json-unless-none")
-    def _by_content(self, path: Path) -> dict[str, Any]:
-        """Name the file by its content, so that an edited file is another set of parameters."""
-        try:
-            return {"file": path.name, "content_hash": hash_bytes(path.read_bytes())}
-        except OSError as error:
-            raise InputError(
-                f"the half-cell file cannot be read: {error.strerror}",
-                fix="give the path of a CSV file with stoichiometry and potential",
-                file=path,
-            ) from error
