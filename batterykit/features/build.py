@@ -93,6 +93,8 @@ def refresh(
     ------
     UsageError
         There is no such kind, or the options are not of that kind.
+    InputError
+        A half-cell file is not what it must be.
     StoreError
         The raw nodes are missing or damaged, or the store cannot be written.
     """
@@ -240,7 +242,7 @@ def _together(rows: Rows, pieces: list[xr.Dataset]) -> xr.Dataset:
 
     plain = [_with_plain_texts(piece.drop_dims("peak", errors="ignore")) for piece in pieces]
     if rows.dimension == "cell":
-        longest = max(piece.sizes["rpt"] for piece in plain)
+        longest = max(int(piece["n_rpt"].max()) for piece in plain)  # kept rows may be padded more
         fill = {name: rows.absent.get(str(name), np.nan) for name in plain[0].data_vars}
         plain = [
             piece.reindex(rpt=range(longest), fill_value=fill).assign_coords(

@@ -49,7 +49,7 @@ def rows_of(options: Options) -> Rows:
             _contents_by_cell_of_curves,
             lambda raw: dma(raw, options),
             lambda rows: rows,
-            {"quality_flag": FLAGS["no_curve"]},
+            {"quality_flag": FLAGS["no_curve"] | FLAGS["no_reference"]},
         )
     absent: dict[str, int | bool] = {"quality_flag": 0, "mask": False}
     if isinstance(options, SummaryOptions):

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import batterykit
-from batterykit.errors import StoreError, UsageError
+from batterykit.errors import InputError, StoreError, UsageError
 from batterykit.features import build as building
 from batterykit.features import resistance
 from batterykit.features.build import refresh
@@ -137,6 +137,13 @@ def test_a_half_cell_file_is_known_by_its_content_not_by_its_place(
     assert refresh(store, "dma", options("other", lowest=0.06)).node != here
 
 
+def test_a_half_cell_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None:
+    missing = tmp_path / "pe.csv"
+    with pytest.raises(InputError, match="cannot be read") as error:
+        refresh(store, "dma", DmaOptions(positive=missing, negative=missing))
+    assert error.value.file == str(missing)
+
+
 def test_corrected_curves_follow_the_resistance_of_their_check_up_or_before(store: Store) -> None:
     options = IcaOptions(ir_correct=True)
     first = refresh(store, "ica", options)
@@ -205,6 +212,35 @@ def test_the_result_does_not_depend_on_the_history_of_the_store(
     fresh.write(CURVES, two_cells(), command="test")
     at_once = fresh.read(refresh(fresh, "ica").node)
     assert grown.equals(at_once)
+
+
+@pytest.mark.parametrize("kind", ["summary", "sequence", "dma"])
+def test_rows_of_cells_are_the_same_in_any_batches_and_after_any_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    def store_of(name: str, cells: list[str], n_rpt: list[int]) -> Store:
+        store = Store.open_or_create(tmp_path / name)
+        write(store, cells, n_rpt)
+        return store
+
+    def write(store: Store, cells: list[str], n_rpt: list[int]) -> None:
+        summary_of = raw_summary(cells, n_rpt=n_rpt)
+        names = [cell for cell, count in zip(cells, n_rpt, strict=True) for _ in range(count)]
+        rpts = [rpt for count in n_rpt for rpt in range(count)]
+        of_cells = curves([discharge(samples=600) for _ in names], names, rpts)
+        store.write(SUMMARY, summary_of, command="test", replace=True)
+        store.write(CURVES, of_cells, command="test", replace=True)
+
+    def features(store: Store) -> xr.Dataset:
+        return store.read(refresh(store, kind).node)
+
+    at_once = features(store_of("at-once", ["E5-A", "E5-B"], [2, 3]))
+    grown = store_of("grown", ["E5-A", "E5-C"], [2, 5])
+    monkeypatch.setattr(building, "ROWS_AT_ONCE", {"cell": 1, "curve": 1})
+    features(grown)
+    write(grown, ["E5-A", "E5-B"], [2, 3])
+    assert features(grown).equals(at_once)
+    assert features(store_of("one-by-one", ["E5-A", "E5-B"], [2, 3])).equals(at_once)
 
 
 def test_a_new_experiment_adds_its_rows_and_leaves_the_others(store: Store) -> None:
