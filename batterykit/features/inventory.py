@@ -115,7 +115,7 @@ def _is_meant(node: str, name: str) -> bool:
     return by_hash or name in ("features", kind, f"features/{kind}", f"{kind}/{digest}", node)
 
 
-def entries(store: Store, nodes: Iterable[str]) -> list[Entry]:
+def entries(store: Store, nodes: Sequence[str]) -> list[Entry]:
     """Return what is known of feature nodes; only those without a seal are read for it."""
     log = store.log()
     code = {

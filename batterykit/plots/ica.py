@@ -86,8 +86,8 @@ def dvdq_over_ageing(features: xr.Dataset, path: Path, title: str) -> Path:
     Parameters
     ----------
     features
-        Curves of an ICA dataset with `dvdq` (curve, charge) [V/Ah], of one direction of current.
-        One with a quality flag is dashed.
+        Curves of an ICA dataset with dvdq [V/Ah] over charge [Ah], both (curve, depth), of one
+        direction of current. One with a quality flag is dashed.
     path
         PNG file to write.
     title
