@@ -6,6 +6,7 @@ up to date is found so by hashes alone; only a node that is not makes it read th
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -156,7 +157,7 @@ def command(kind: str, parameters: Mapping[str, Any]) -> str:
             words.extend(map(str, value))
         elif value is not True:
             words.append(str(value))
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _options(kind: str, parameters: Mapping[str, Any]) -> Options:

@@ -350,6 +350,7 @@ def test_what_changed_of_a_row_is_said_by_curve_and_not_at_length(
         ("ica", {"curves": "0.5C", "window": [3.2, 4.1]}, "ica --window 3.2 4.1 --kind 0.5C"),
         ("ica", {"ir_correct": True, "peaks": 3}, "batterykit features ica --peaks 3 --ir-correct"),
         ("dma", {"positive": {"file": "p.csv", "content_hash": "h"}}, "dma --positive p.csv"),
+        ("dma", {"positive": {"file": "my p.csv", "content_hash": "h"}}, "--positive 'my p.csv'"),
     ],
 )
 def test_the_command_that_makes_a_node_names_what_is_not_default(
