@@ -350,6 +350,8 @@ def read_curves(path: Path) -> Curves:
                 name,
                 "leave such samples out: not every peer can take them",
             )
+    if not len(voltage):
+        raise refuse("there is no sample", "v_flat", "give at least one curve")
     offsets = _checked_offsets(arrays["offsets"], len(voltage), refuse)
     n = len(offsets) - 1
 

@@ -33,10 +33,14 @@ app = typer.Typer(
 )
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Compute everything anew.")]
+ShowOption = Annotated[
+    bool, typer.Option("--show", help="Print the tables even if nothing has changed.")
+]
 PlotOption = Annotated[
     bool, typer.Option("--plot", help="Draw pictures (PNG), and a page (HTML) that holds them.")
 ]
 PicturesOption = Annotated[Path, typer.Option(help="Folder for what --plot draws.")]
+COMPILED = {"ica": "kernels", "dma": "dma_kernels"}  # kind -> module of its compiled code
 PICTURES = Path("pictures")
 
 
@@ -58,6 +62,7 @@ def summary(
         ),
     ] = None,
     force: ForceOption = False,
+    show: ShowOption = False,
     store: StoreOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -88,6 +93,7 @@ def summary(
             "arrhenius_throughput": "Arrhenius throughput [Ah]",
         },
         next_step="batterykit train --model ode --split loco",
+        show=show,
     )
 
 
@@ -98,6 +104,7 @@ def sequence(
         typer.Option(help="What the cell's own time grid counts: days [d] or throughput [Ah]."),
     ] = "days",
     force: ForceOption = False,
+    show: ShowOption = False,
     store: StoreOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -125,6 +132,7 @@ def sequence(
             "resistance_age": f"measured before [{unit}]",
         },
         next_step="batterykit train --model ode --split loco",
+        show=show,
     )
 
 
@@ -203,6 +211,7 @@ def ica(
     plot: PlotOption = False,
     pictures: PicturesOption = PICTURES,
     force: ForceOption = False,
+    show: ShowOption = False,
     store: StoreOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -242,6 +251,7 @@ def ica(
         pictures if plot else None,
         "ica",
         lambda features: tables_of_ica(console, features, kind),
+        show=show,
         next_step="batterykit features dma, or batterykit train --model lgbm"
         if plot
         else "batterykit features ica --plot, or batterykit train --model lgbm",
@@ -312,6 +322,7 @@ def dma(
     plot: PlotOption = False,
     pictures: PicturesOption = PICTURES,
     force: ForceOption = False,
+    show: ShowOption = False,
     store: StoreOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -346,6 +357,7 @@ def dma(
         pictures if plot else None,
         "dma",
         lambda features: tables_of_dma(console, features),
+        show=show,
         next_step=f"batterykit store export {built.node} --to dma.nc"
         if plot
         else "batterykit features dma --plot",
@@ -362,10 +374,13 @@ def _refresh(
 ) -> tuple[Store, Built]:
     from batterykit.config import load_settings
     from batterykit.features.build import refresh
+    from batterykit.features.inventory import compiled_code
     from batterykit.store import Store
 
     options = _options(kind, {name: value for name, value in given.items() if value is not None})
     opened = Store.open(load_settings(store=store).store)
+    if kind in COMPILED and not compiled_code(COMPILED[kind])[1]:
+        console.say("First run: compiling the kernels, once, takes about half a minute.")
     built = refresh(opened, kind, options, console.track, curves=curves, force=force)
     return opened, built
 
@@ -383,14 +398,21 @@ def _options(kind: str, given: dict[str, Any]) -> Options:
         place = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
         option = f"--{place.replace('_', '-')}: " if place else ""
         raise UsageError(
-            f"{option}{first['msg']}", fix=f"see `batterykit features {kind} --help`"
+            f"{option}{first['msg'].removeprefix('Value error, ')}",
+            fix=f"see `batterykit features {kind} --help`",
         ) from error
 
 
 def _report(
-    console: Console, store: Store, built: Built, columns: dict[str, str], next_step: str
+    console: Console,
+    store: Store,
+    built: Built,
+    columns: dict[str, str],
+    *,
+    next_step: str,
+    show: bool,
 ) -> None:
-    if built.computed and not console.json:  # else reading it would be most of the work
+    if (built.computed or show) and not console.json:  # else reading it would be most of the work
         table_of_cells(console, store.read(built.node), columns)
     finish(console, built, {})
     console.say(f"Next: {next_step}")
@@ -402,12 +424,19 @@ def _report_of_curves(
     built: Built,
     pictures: Path | None,
     kind: Literal["ica", "dma"],
-    show: Callable[[xr.Dataset], None],
+    tables: Callable[[xr.Dataset], None],
+    *,
     next_step: str,
+    show: bool,
 ) -> None:
-    drawn = None if pictures is None else draw(console, store, built.node, kind, pictures)
-    if built.computed and not console.json:
-        show(store.read(built.node))
+    told = (built.computed or show) and not console.json
+    drawn = None
+    if told or pictures is not None:
+        features = store.read(built.node)
+        if pictures is not None:
+            drawn = draw(console, store, built.node, features, kind, pictures)
+        if told:
+            tables(features)
     finish(console, built, {} if drawn is None else drawn._asdict())
     if drawn is not None:
         say_where(console, drawn)

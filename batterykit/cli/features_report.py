@@ -82,6 +82,10 @@ def tables_of_dma(console: Console, features: xr.Dataset) -> None:
 
     _show(console, modes_table(features), of="cells")
     console_table(console, flags_table(features))
+    if features["fit_rmse"].isnull().all():
+        console.warn(
+            "no curve was fitted: is there one of this direction? (see the flags, and --direction)"
+        )
 
 
 def console_table(console: Console, table: Table) -> None:
@@ -93,7 +97,12 @@ def console_table(console: Console, table: Table) -> None:
 
 
 def draw(
-    console: Console, store: Store, node: str, kind: Literal["ica", "dma"], folder: Path
+    console: Console,
+    store: Store,
+    node: str,
+    features: xr.Dataset,
+    kind: Literal["ica", "dma"],
+    folder: Path,
 ) -> Report:
     """Draw the pictures of a feature set and write its page.
 
@@ -106,7 +115,6 @@ def draw(
     from batterykit.plots.report import Origin, dma_report, ica_report
     from batterykit.store.cache import Manifest
 
-    features = store.read(node)
     manifest = Manifest.of(features.attrs)
     inputs = {} if manifest is None else dict(manifest.inputs)
     sources = {name: str(store.attrs(name).get("source", "")) for name in inputs if store.has(name)}

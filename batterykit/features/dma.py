@@ -36,6 +36,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from batterykit import halfcell
+from batterykit.errors import InputError
 from batterykit.features import dma_kernels as kernels
 from batterykit.features.halfcell_csv import csv_tables
 from batterykit.features.options import DmaOptions
@@ -55,8 +56,9 @@ FLAGS = {
     "starts_disagree": 16,
     "poor_fit": 32,
     "no_reference": 64,
+    "reference_doubtful": 128,
 }
-"""Bits of `quality_flag`."""
+"""Bits of `quality_flag`; the last at all check-ups whose LLI and LAM rest on a flagged RPT 0."""
 
 FEWEST_SAMPLES = 50
 LEAST_FINITE = 0.95  # share of samples
@@ -70,7 +72,8 @@ NARROWING = 1.5  # power by which the bins narrow towards the end
 
 COVERED_TOP, COVERED_BOTTOM = 0.1, 0.1  # V short of the window's ends that count as covered
 COVERED_BOTTOM_ON_CHARGE = 0.6  # V; a charge begins at rest, where an empty cell has 2.9 V
-POOR_RMSE = 0.015  # V; the record's published fits have 4.3 to 9.7 mV
+POOR_RMSE = 0.010  # V of model error, noise taken out; the published fits have 4.3 to 9.7 mV
+NO_FIT_RMSE = 0.05  # V; a model so far off tells nothing of the electrodes
 
 SAME_OPTIMUM = 0.1  # difference of chi-squared below which two ends are one optimum
 NEARLY_AS_GOOD = 10.0  # difference of chi-squared below which another optimum is a rival
@@ -276,6 +279,12 @@ def _half_cells(options: DmaOptions) -> _HalfCells:
         tables = halfcell.potential_tables(options.direction)
         return _HalfCells(tables, True, True, (halfcell.LOWER_CUTOFF, halfcell.UPPER_CUTOFF))
     tables = csv_tables(options.positive, options.negative, options.silicon)
+    if np.median(tables.positive) <= np.median(tables.potential):
+        raise InputError(
+            "the positive electrode's potential lies below the negative's",
+            fix="exchange the two half-cell files",
+            file=options.positive,
+        )
     return _HalfCells(tables, options.silicon is not None, False, None)
 
 
@@ -365,12 +374,17 @@ def _fit(
     free = highest > lowest
     if ((theta <= lowest) | (theta >= highest))[free].any():
         flag |= FLAGS["at_bound"]
-    if not rmse <= POOR_RMSE:
+    if not rmse**2 - _noise(curve.voltage) ** 2 <= POOR_RMSE**2:
         flag |= FLAGS["poor_fit"]
     if not all(_covered(curve, half.window)):
         flag |= FLAGS["window_not_covered"]
     values = _state(theta, curve, half) | {"fit_rmse": rmse, "starts_agreeing": agreeing}
     return _Fit(theta, covariance, values, _kept(curve, model, options.points), flag)
+
+
+def _noise(voltage: FloatArray) -> float:
+    """Return the standard deviation of white noise [V], from second differences."""
+    return float(np.sqrt(np.mean(np.diff(voltage, 2) ** 2) / 6))
 
 
 _NO_JACOBIAN = np.empty((0, kernels.N_PARAMETERS))
@@ -619,8 +633,14 @@ def _dataset(
                 if flags[row, rpt] & FLAGS["no_curve"]:
                     flags[row, rpt] = fit | FLAGS["no_reference"]
                 continue
-            values, errors = _quantities(fit, half)
             flags[row, rpt] = fit.flag
+            kept[:, row, rpt] = fit.points
+            if fit.values["fit_rmse"] > NO_FIT_RMSE:
+                flags[row, rpt] |= FLAGS["no_reference"]
+                for name in ("fit_rmse", "starts_agreeing"):
+                    table[name][row, rpt] = fit.values[name]
+                continue
+            values, errors = _quantities(fit, half)
             if rpt == 0:
                 first = values, errors, fit.values["cell_capacity"]
             if first is None:
@@ -631,7 +651,8 @@ def _dataset(
             told = values | fit.values | {f"{name}_se": error for name, error in errors.items()}
             for name in columns:
                 table[name][row, rpt] = told.get(name, np.nan)
-            kept[:, row, rpt] = fit.points
+            if rpt > 0 and first is not None and flags[row, 0]:
+                flags[row, rpt] |= FLAGS["reference_doubtful"]
     dims = ("cell", "rpt")
     result = xr.Dataset(
         {

@@ -42,7 +42,10 @@ _QUALITY_COLUMNS = {
     "noise": ("V", "standard deviation of the voltage noise"),
     "window_coverage": ("1", "share of the voltage window that the curve covers"),
     "backward_share": ("1", "share of samples that step backwards in voltage"),
-    "current_steps": ("1", "number of times that current flows; one for an unbroken curve"),
+    "current_steps": (
+        "1",
+        "times that current flows anew or at another level; one for an unbroken curve",
+    ),
     "charge_in_window": ("Ah", "charge passed in the voltage window"),
     "kernel_width": ("Ah", "mean standard deviation of the smoothing kernels"),
     "charge_passed": ("Ah", "charge passed in the whole curve"),
@@ -99,8 +102,9 @@ def analyse(
     xr.Dataset
         dqdv (curve, voltage) [Ah/V] at the centres of the voltage bins, positive for charge and
         discharge alike, NaN where the curve has no samples; its sum times the bin width is
-        charge_in_window [Ah]. dvdq (curve, depth) [V/Ah], positive too, at the middles of equal
-        steps of the curve's charge, with charge (curve, depth) [Ah] beside it. candidate_*
+        charge_in_window [Ah], where there is any. dvdq (curve, depth) [V/Ah], positive too, at the
+        middles of equal steps of the curve's charge from the smallest count, with charge
+        (curve, depth) [Ah] beside it. candidate_*
         (curve, candidate): voltage [V], height [Ah/V], prominence [Ah/V], width [V], area [Ah], in
         order of voltage, NaN when there are fewer. Per curve: noise [V], window_coverage [1],
         backward_share [1], current_steps [1], kernel_width [Ah], charge_passed [Ah] and

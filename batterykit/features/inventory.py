@@ -185,12 +185,14 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def compiled_code() -> tuple[Path, int]:
-    """Return where numba keeps the compiled kernels, and their size in bytes.
+def compiled_code(module: str = "*") -> tuple[Path, int]:
+    """Return where numba keeps the compiled kernels (of one module), and their size in bytes.
 
-    It is made again when the kernels or numba change; it is not part of any store.
+    They are made again when the kernels or numba change, and are not part of any store. Where the
+    package's folder cannot be written, numba keeps them in a folder of the user's that is not seen
+    here.
     """
     package = Path(__file__).parent
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(chosen) if chosen else package / "__pycache__"
-    return folder, sum(file.stat().st_size for file in folder.rglob("*.nb[ci]"))
+    return folder, sum(file.stat().st_size for file in folder.rglob(f"{module}.*.nb[ci]"))

@@ -55,6 +55,7 @@ NOISE_BLOCK = 64  # [samples] noise is the median over blocks of this length
 MOST_NOISE_BLOCKS = 256  # more tell no more about the noise
 SAME_VOLTAGE = 1e-9  # [1] bins: voltages closer than this count as one
 CURRENT_ON = 0.05  # [1] share of the largest current above which current counts as flowing
+OTHER_CURRENT = 0.1  # [1] share of the largest current by which it changes in a new step
 FEWEST_SAMPLES = 8
 FEWEST_BINS = 2.0  # a curve that moves less in voltage has no dQ/dV
 LARGEST = 1e6  # [V], [Ah]: beyond any cell; such a sample counts as not finite
@@ -121,7 +122,7 @@ def analyse_curves(
         Out: (curve, step) [V/Ah] at the middles of equal steps of the curve's charge.
     quality
         Out: (curve, 7): voltage noise [V], coverage of the window [1], share of samples that step
-        backwards in voltage [1], runs of current [1], charge in the window [Ah], mean kernel width
+        backwards in voltage [1], steps of current [1], charge in the window [Ah], mean kernel width
         [Ah], charge of the curve [Ah].
     flags
         Out: (curve,) int64, the bits named at the top of this module.
@@ -143,7 +144,7 @@ def analyse_curves(
             v = _without_drop(v, q, i, resistance[curve])
         v, q, order = _ordered(v, q)
         flag |= order
-        quality[curve, 3] = _current_runs(i)
+        quality[curve, 3] = _current_steps(i)
         if quality[curve, 3] > 1:
             flag |= SEVERAL_STEPS
         if len(v) < FEWEST_SAMPLES or not q[-1] > q[0]:
@@ -167,7 +168,11 @@ def analyse_curves(
         )
         lowest, highest = _extremes(smooth)
         high = low + step * dqdv.shape[1]
-        covered = max(0.0, min(high, highest) - max(low, lowest)) / (high - low)
+        bottom, top = lowest, highest
+        if len(resistance) > 0:  # whether a curve is whole shows in the voltage as it was measured
+            least, most = _extremes(voltage[first:last])
+            bottom, top = min(lowest, least), max(highest, most)
+        covered = max(0.0, min(high, top) - max(low, bottom)) / (high - low)
         quality[curve, 0] = noise
         quality[curve, 1] = covered
         quality[curve, 2] = _backward_share(v)
@@ -199,23 +204,28 @@ def _without_drop(
 ) -> np.ndarray:
     """Return the voltage less current times resistance, which depends on the state of charge.
 
-    The curve is taken to go from full to empty, or from empty to full as its current says.
+    The curve is taken to lead from full to empty or back; its full end is that of higher voltage,
+    whichever way the charge is counted.
     """
-    least, most, net = math.inf, -math.inf, 0.0
+    least, most, mean, known = math.inf, -math.inf, 0.0, 0
     for i in range(len(charge)):
-        if abs(charge[i]) < LARGEST:
+        if abs(charge[i]) < LARGEST and abs(voltage[i]) < LARGEST:
             least, most = min(least, charge[i]), max(most, charge[i])
-        if abs(current[i]) < LARGEST:
-            net += current[i]
+            mean += voltage[i]
+            known += 1
+    middle, mean, lean = 0.5 * (least + most), mean / max(1, known), 0.0
+    for i in range(len(charge)):
+        if abs(charge[i]) < LARGEST and abs(voltage[i]) < LARGEST:
+            lean += (charge[i] - middle) * (voltage[i] - mean)
     rest = np.empty(len(voltage))
     intervals = len(resistance) - 1
     per_charge = intervals / (most - least) if most > least else 0.0
     for i in range(len(voltage)):
-        if not abs(charge[i]) < LARGEST:
+        if not (abs(charge[i]) < LARGEST and abs(voltage[i]) < LARGEST):
             rest[i] = np.nan
             continue
         passed = (charge[i] - least) * per_charge
-        place = passed if net > 0.0 else intervals - passed
+        place = passed if lean > 0.0 else intervals - passed
         below = min(int(place), intervals - 1)
         here = resistance[below] + (place - below) * (resistance[below + 1] - resistance[below])
         rest[i] = voltage[i] - current[i] * here
@@ -271,17 +281,21 @@ def _extremes(x: np.ndarray) -> tuple[float, float]:
 
 
 @njit(cache=True, nogil=True)
-def _current_runs(current: np.ndarray) -> int:
+def _current_steps(current: np.ndarray) -> int:
+    """Return how often current flows anew or at another level."""
     least, most = _extremes(current)
-    limit = CURRENT_ON * max(-least, most)
-    if most < -limit or least > limit:
-        return 1  # it never stops
-    runs, before = 0, 0
+    largest = max(-least, most)
+    on, other = CURRENT_ON * largest, OTHER_CURRENT * largest
+    if most - least <= other and (most < -on or least > on):
+        return 1  # it never stops and never changes
+    steps, level = 0, 0.0
     for value in current:
-        now = 1 if abs(value) > limit else 0
-        runs += now & (1 - before)
-        before = now
-    return runs
+        if not abs(value) > on:
+            level = 0.0
+        elif level == 0.0 or abs(value - level) > other:
+            steps += 1
+            level = value
+    return steps
 
 
 @njit(cache=True, nogil=True)
@@ -514,13 +528,22 @@ def _smooth(
         slope[k] = (1.0 - share) * each[below, k] + share * each[above, k]
         doubt[k] = (1.0 - share) * spread[below, k] + share * spread[above, k]
         width += ((1.0 - share) * widths[below] + share * widths[above]) / (n + 2)
-    voltage = np.empty(n + 2)
-    voltage[0] = 0.0
-    for k in range(1, n + 2):
-        length = 0.5 if k in (1, n + 1) else 1.0
-        voltage[k] = voltage[k - 1] + 0.5 * length * (slope[k - 1] + slope[k])
-    rest = _weighted(mean - voltage[1:-1], values, (values.shape[1] - 1) // 2, 1.0)
-    return voltage + rest, slope, doubt, width
+    # what the sum drifts away from the samples is taken back, as a slope again: value and slope of
+    # the smooth curve must agree, or dQ/dV has teeth as wide as a step
+    drift = mean - _summed(slope)[1:-1]
+    slope += _weighted(drift, slopes[-1], _reaches(n, widths)[-1], -1.0)
+    voltage = _summed(slope)
+    return voltage + np.mean(mean - voltage[1:-1]), slope, doubt, width
+
+
+@njit(cache=True, nogil=True)
+def _summed(slope: np.ndarray) -> np.ndarray:
+    """Return what the slope adds up to since the start: half a step to the first middle."""
+    total = np.zeros(len(slope))
+    for k in range(1, len(slope)):
+        length = 0.5 if k in (1, len(slope) - 1) else 1.0
+        total[k] = total[k - 1] + 0.5 * length * (slope[k - 1] + slope[k])
+    return total
 
 
 @njit(cache=True, nogil=True)

@@ -55,8 +55,16 @@ def parameters_of(kind: str, options: Options, curves: str = DEFAULT_CURVES) -> 
         A file cannot be read.
     """
     files = {name: _by_content(value) for name, value in options if isinstance(value, Path)}
-    of_curves = {"curves": curves} if kind in OF_CURVES else {}
-    return options.model_dump(mode="json") | files | of_curves
+    beside: dict[str, str] = {"curves": curves} if kind in OF_CURVES else {}
+    if isinstance(options, DmaOptions):
+        beside["half_cells"] = "files" if options.positive else f"Chen2020, PyBaMM {_pybamm()}"
+    return options.model_dump(mode="json") | files | beside
+
+
+def _pybamm() -> str:
+    from importlib.metadata import version  # not the package itself: that takes seconds
+
+    return version("pybamm")
 
 
 def _by_content(path: Path) -> dict[str, str]:

@@ -93,8 +93,8 @@ class IcaOptions(BaseModel):
     prominence: float = Field(default=0.02, ge=0, lt=1)
     significance: float = Field(default=6.0, ge=0, allow_inf_nan=False)
     peaks: int = Field(default=11, ge=1, le=16)
-    track_tolerance: float = Field(default=0.04, gt=0, le=1)
-    charge_steps: int = Field(default=500, ge=100, le=100_000)
+    track_tolerance: float = Field(default=0.04, ge=0.005, le=1)
+    charge_steps: int = Field(default=500, ge=100, le=5_000)
     ir_correct: bool = False
     ir_factor: float = Field(default=2.0, ge=0, le=10)
 
@@ -104,7 +104,7 @@ class IcaOptions(BaseModel):
         if not low + 10 * self.grid_step <= high:
             raise ValueError("window must rise, by ten grid steps or more")
         if self.kernel_width is not None and self.kernel_width * self.charge_steps < 1:
-            raise ValueError("kernel_width must be at least one of charge_steps")
+            raise ValueError("kernel_width must be 1 / charge_steps or more")
         return self
 
 

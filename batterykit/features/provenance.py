@@ -150,6 +150,8 @@ def command(kind: str, parameters: Mapping[str, Any]) -> str:
     """Return the command that makes the features with these parameters."""
     words = ["batterykit", "features", kind]
     for name, value in unusual(kind, parameters).items():
+        if name != "curves" and name not in OPTIONS[kind].model_fields:
+            continue
         words.append("--kind" if name == "curves" else f"--{name.replace('_', '-')}")
         if isinstance(value, Mapping):  # a file, known by its content
             words.append(str(value.get("file")))
@@ -169,7 +171,8 @@ def _options(kind: str, parameters: Mapping[str, Any]) -> Options:
     given = {
         name: value
         for name, value in parameters.items()
-        if name != "curves" and not isinstance(value, Mapping)  # of a file, only the content
+        if name in OPTIONS[kind].model_fields
+        and not isinstance(value, Mapping)  # of a file, only the content
     }
     try:
         return OPTIONS[kind].model_validate(given)

@@ -169,6 +169,9 @@ def track_peaks(analysed: xr.Dataset, options: IcaOptions | None = None) -> xr.D
     text = "the peak was found; where not, its values are NaN"
     present = np.isfinite(peaks["peak_voltage"][1])
     peaks["peak_present"] = (("curve", "peak"), present, {"units": "1", "long_name": text})
+    unnamed = np.isfinite(values["voltage"]).sum(axis=1) - present.sum(axis=1)
+    text = "peaks that were found and bear no number"
+    peaks["peaks_unnamed"] = (("curve",), unnamed, {"units": "1", "long_name": text})
     text = "number of the peak, by voltage, for each direction of current by itself"
     peaks["peak"] = (("peak",), np.arange(options.peaks), {"long_name": text})
     return analysed.drop_dims("peak", errors="ignore").assign(peaks)

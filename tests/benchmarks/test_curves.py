@@ -130,6 +130,7 @@ def test_truth_cells_and_noise_are_read_where_they_are_given(tmp_path: Path) -> 
         ({"q_flat": None}, "q_flat", "missing"),
         ({"q_flat": np.ones(7)}, "q_flat", "7 samples, but v_flat has 20"),
         ({"v_flat": np.ones((4, 5))}, "v_flat", "shape"),
+        ({"v_flat": np.ones(0), "q_flat": np.ones(0)}, "v_flat", "no sample"),
         ({"v_flat": np.full(20, np.nan)}, "v_flat", "sample 0 is not a finite number"),
         ({"v_flat": ["a"] * 20}, "v_flat", "type"),
         ({"offsets": [1, 12, 20]}, "offsets", "begin with 0"),

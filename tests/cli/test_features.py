@@ -60,6 +60,9 @@ def test_it_says_what_it_made_and_what_to_run_next(store: Path, kind: str, colum
     assert "Next: batterykit" in done.stderr
     again = batterykit("features", kind, "--store", store, cwd=store.parent)
     assert "nothing changed, all 2 rows from the cache" in again.stderr
+    assert again.stdout == ""
+    shown = batterykit("features", kind, "--store", store, "--show", "-q", cwd=store.parent)
+    assert (shown.stdout, shown.stderr) == (done.stdout, "")
 
 
 def test_json_is_one_object_on_stdout_and_nothing_on_stderr(store: Path) -> None:

@@ -424,6 +424,34 @@ def test_a_bad_curve_gets_a_flag_and_no_infinite_number(bend: Bend, flag: str) -
         assert np.isnan(one(result, "pe_capacity"))
 
 
+def test_a_model_that_is_far_off_tells_nothing_of_the_electrodes() -> None:
+    voltage, charge = measured(FRESH, every=60.0)
+    result = dma(curves([(voltage - 1.5, charge)]), DmaOptions(starts=2))
+    assert one(result, "fit_rmse") > 0.05
+    assert np.isnan(one(result, "pe_capacity"))
+    assert flags(result) >= {"poor_fit", "no_reference"}
+
+
+def test_losses_since_a_doubtful_first_check_up_are_flagged() -> None:
+    voltage, charge = measured(FRESH, every=60.0)
+    bent = voltage + 0.02 * np.sin(6 * charge)
+    result = dma(curves([(bent, charge), (voltage, charge)]), DmaOptions(starts=2))
+    assert "poor_fit" in flags(result)
+    later = int(result["quality_flag"].values[0, 1])
+    assert later & FLAGS["reference_doubtful"]
+    assert not later & FLAGS["poor_fit"]
+
+
+def test_exchanged_half_cells_are_refused(tmp_path: Path) -> None:
+    share = np.linspace(0, 1, 50)
+    for name, top in (("high.csv", 4.4), ("low.csv", 0.7)):
+        rows = [f"{x:.6f},{top - 0.6 * x:.6f}" for x in share]
+        (tmp_path / name).write_text("\n".join(["stoichiometry,potential [V]", *rows]) + "\n")
+    exchanged = DmaOptions(positive=tmp_path / "low.csv", negative=tmp_path / "high.csv")
+    with pytest.raises(InputError, match="exchange"):
+        dma(curves([measured(FRESH, every=60.0)]), exchanged)
+
+
 def test_a_curve_in_several_steps_of_current_is_not_fitted() -> None:
     node = life((0.0,))
     current = node["current"].values.copy()

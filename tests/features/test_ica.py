@@ -244,6 +244,22 @@ def test_interrupted_current_is_counted_and_flagged() -> None:
     assert features["quality_flag"].values[0] & CURVE_FLAGS["several_current_steps"]
 
 
+@pytest.mark.parametrize("other", [-1.5, 0.5])
+def test_another_current_without_a_pause_is_a_new_step(other: float) -> None:
+    raw = curves([discharge()])
+    raw["current"][1000:2000] = other
+    features = analyse(raw)
+    assert float(features["current_steps"][0]) == 3
+    assert features["quality_flag"].values[0] & CURVE_FLAGS["several_current_steps"]
+
+
+@pytest.mark.parametrize("width", [0.03, 0.05, 0.1, 0.2])
+def test_a_wider_kernel_makes_fewer_peaks_not_more(width: float) -> None:
+    raw = curves([discharge(samples=2_000, noise=1e-3)])
+    found = np.isfinite(analyse(raw, IcaOptions(kernel_width=width))["candidate_voltage"]).sum()
+    assert 1 <= int(found) <= len(STEPS) + 2
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     voltage=arrays(float, 30, elements=st.floats(2.0, 5.0)),
@@ -368,6 +384,19 @@ def test_a_charge_is_corrected_to_the_other_side() -> None:
     corrected = analyse(raw, CORRECTED)["candidate_voltage"].values[0, : len(STEPS)]
     at_rest = analyse(with_drop(np.zeros(41)))["candidate_voltage"].values[0, : len(STEPS)]
     np.testing.assert_allclose(corrected, at_rest, atol=5e-4)
+
+
+def test_the_full_end_is_that_of_higher_voltage_however_the_charge_is_counted() -> None:
+    resistance = 0.05 + 0.03 * np.exp(-np.linspace(0, 1, 41) / 0.1)
+    raw = with_drop(resistance)
+    negated = raw.assign(charge=-raw["charge"])
+    one, other = (analyse(each, CORRECTED)["candidate_voltage"].values for each in (raw, negated))
+    np.testing.assert_allclose(other, one, atol=1e-6)
+
+
+def test_a_corrected_curve_covers_the_window_that_was_measured() -> None:
+    corrected = analyse(with_drop(np.full(41, 0.4)), CORRECTED)
+    assert not corrected["quality_flag"].values[0] & CURVE_FLAGS["window_not_covered"]
 
 
 def test_an_unknown_resistance_gives_nothing_and_says_why() -> None:
