@@ -68,6 +68,7 @@ GAP = 0.002  # SOC between a pulse's end and its rest; more has been passed by s
 NEAR_FULL = 0.1  # V below the upper cut-off, at rest
 NEAR_EMPTY = 0.05  # V above the lower cut-off, under load
 WHOLE = 0.05  # what a curve from full to empty may differ from the full capacity, relative
+MOST_BEYOND = 3.0  # times the largest resistance of the pulses, or below the least: no profile is
 STEEP_BELOW = 0.2  # SOC
 STRENGTHS = 10.0 ** np.arange(6.0, -6.01, -0.25)  # of smoothing, strongest first
 
@@ -252,6 +253,9 @@ def smooth_profile(soc: FloatArray, resistance: FloatArray, error: FloatArray) -
         values = np.linalg.solve(normal + tiny + strength * penalty, weighted.T @ target)
         if np.sum((weighted @ values - target) ** 2) <= len(soc):
             break
+    # pulses at nearly one SOC that contradict each other would send the nodes around them anywhere
+    margin = np.log(MOST_BEYOND)
+    values = np.clip(values, np.log(resistance.min()) - margin, np.log(resistance.max()) + margin)
     inside = np.clip(SOC, soc.min(), soc.max())
     profile: FloatArray = np.exp(np.interp(inside, SOC[first : last + 1], values))
     return profile

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batterykit import halfcell
@@ -228,6 +228,7 @@ def test_the_curves_own_charge_tells_the_soc_where_the_summary_has_no_capacity()
     seed=st.integers(0, 1000),
     error=st.floats(1e-4, 1.0),
 )
+@example(soc=[1.0, 0.0, 1.192092896e-07], seed=0, error=0.25)
 def test_any_pulses_give_a_positive_finite_profile(
     soc: list[float], seed: int, error: float
 ) -> None:
@@ -235,6 +236,8 @@ def test_any_pulses_give_a_positive_finite_profile(
     profile = smooth_profile(np.array(soc), resistance, error * resistance)
     assert profile.shape == SOC.shape
     assert (np.isfinite(profile) & (profile > 0)).all()
+    assert (profile <= 3.01 * resistance.max()).all()
+    assert (profile >= resistance.min() / 3.01).all()
 
 
 @settings(deadline=None, max_examples=20)
