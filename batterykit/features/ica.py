@@ -137,7 +137,7 @@ def analyse(
     widths = kernels.NARROWEST * kernels.WIDER ** np.arange(kernels.KERNELS)
     if options.kernel_width is not None:
         widths = np.array([options.kernel_width])
-    slopes, spreads, values = kernels.kernel_weights(options.charge_steps, widths)
+    slopes, spreads = kernels.kernel_weights(options.charge_steps, widths)
     dqdv, dvdq = np.empty((n, n_bins)), np.empty((n, options.charge_steps))
     quality = np.empty((n, kernels.N_QUALITY))
     flags = np.zeros(n, dtype=np.int64)
@@ -154,7 +154,6 @@ def analyse(
             widths,
             slopes,
             spreads,
-            values,
             low,
             step,
             options.prominence,

@@ -10,9 +10,9 @@ the curve included. How wide the weights are is chosen at every step of the curv
 widest at which the slope still agrees, within the noise, with those of all narrower ones (the
 intersection of confidence intervals: Goldenshluger & Nemirovski, Math. Methods Statist. 6 (1997)
 135; Katkovnik, IEEE Trans. Signal Process. 47 (1999) 2567). The slope is summed up to the smooth
-curve, which is tied to the samples over the widest weights. (Smoothing the charge over voltage
-instead, with a kernel of one width in volts and the noise's own blur taken out, was tried first: at
-equal noise its error was four to seven times larger.)
+curve, and where the sum drifts away from the samples the slope is mended, over the widest weights.
+(Smoothing the charge over voltage instead, with a kernel of one width in volts and the noise's own
+blur taken out, was tried first: at equal noise its error was four to seven times larger.)
 
 dQ/dV is the charge that the smooth curve spends in each bin of voltage: finite where the curve is
 flat, right where it turns back; and what it spends in all bins together is set to what the samples
@@ -86,7 +86,6 @@ def analyse_curves(
     widths: np.ndarray,
     slopes: np.ndarray,
     spreads: np.ndarray,
-    values: np.ndarray,
     low: float,
     step: float,
     prominence: float,
@@ -110,7 +109,7 @@ def analyse_curves(
         (0, 0) to correct nothing.
     low, step
         Lower end of the voltage window and width of its bins [V].
-    widths, slopes, spreads, values
+    widths, slopes, spreads
         The kernels to choose from; see `kernel_weights`.
     prominence
         Smallest prominence of a peak, as a share of its height [1].
@@ -164,7 +163,6 @@ def analyse_curves(
             widths[narrowest:],
             slopes[narrowest:],
             spreads[narrowest:],
-            values,
         )
         lowest, highest = _extremes(smooth)
         high = low + step * dqdv.shape[1]
@@ -416,7 +414,7 @@ def _mean_voltages(v: np.ndarray, q: np.ndarray, n: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def kernel_weights(n: int, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def kernel_weights(n: int, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights of local cubics on n equal steps, to be used for any number of curves.
 
     Parameters
@@ -435,23 +433,18 @@ def kernel_weights(n: int, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         mirror image.
     spreads
         (width, row): standard deviation of that slope over that of the values [1].
-    values
-        (row, column): what gives the value, with the widest kernel.
     """
     reaches = _reaches(n, widths)
     slopes = np.zeros((len(widths), reaches[-1] + 2, 2 * reaches[-1] + 1))
     spreads = np.zeros((len(widths), reaches[-1] + 2))
-    values = np.zeros((reaches[-1] + 2, 2 * reaches[-1] + 1))
     for level in range(len(widths)):
         reach, width = reaches[level], max(1.0, widths[level] * n)
         for row in range(reach + 2):
             at = row - 1.0 if row else -0.5
-            weights = _cubic_weights(max(0, row - 1) + reach + 1, at, width)
-            slopes[level, row, : weights.shape[1]] = weights[1]
-            spreads[level, row] = math.sqrt(np.sum(weights[1] ** 2))
-            if level == len(widths) - 1:
-                values[row, : weights.shape[1]] = weights[0]
-    return slopes, spreads, values
+            weights = _slope_weights(max(0, row - 1) + reach + 1, at, width)
+            slopes[level, row, : len(weights)] = weights
+            spreads[level, row] = math.sqrt(np.sum(weights**2))
+    return slopes, spreads
 
 
 @njit(cache=True, nogil=True)
@@ -464,10 +457,10 @@ def _reaches(n: int, widths: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _cubic_weights(count: int, at: float, width: float) -> np.ndarray:
-    """Return what gives value and slope at `at` of a weighted cubic through values at 0..count-1.
+def _slope_weights(count: int, at: float, width: float) -> np.ndarray:
+    """Return what gives the slope at `at` of a weighted cubic through values at 0..count-1.
 
-    Shape (2, count); the weights are a Gaussian of standard deviation `width` around `at`.
+    The weights of the fit are a Gaussian of standard deviation `width` around `at`.
     """
     moments = np.zeros(2 * CUBIC - 1)
     for j in range(count):
@@ -476,19 +469,16 @@ def _cubic_weights(count: int, at: float, width: float) -> np.ndarray:
         for power in range(2 * CUBIC - 1):
             moments[power] += term
             term *= x
-    normal, wanted = np.empty((CUBIC, CUBIC)), np.zeros((CUBIC, 2))
+    normal, wanted = np.empty((CUBIC, CUBIC)), np.zeros(CUBIC)
     for row in range(CUBIC):
         normal[row] = moments[row : row + CUBIC]
-    wanted[0, 0] = wanted[1, 1] = 1.0
+    wanted[1] = 1.0
     c = np.linalg.solve(normal, wanted)
-    weights = np.empty((2, count))
+    weights = np.empty(count)
     for j in range(count):
         x = (j - at) / width
-        term = math.exp(-0.5 * x * x)
-        for row in range(2):
-            cubic = c[0, row] + x * (c[1, row] + x * (c[2, row] + x * c[3, row]))
-            weights[row, j] = term * cubic
-        weights[1, j] /= width
+        cubic = c[0] + x * (c[1] + x * (c[2] + x * c[3]))
+        weights[j] = math.exp(-0.5 * x * x) * cubic / width
     return weights
 
 
@@ -499,7 +489,6 @@ def _smooth(
     widths: np.ndarray,
     slopes: np.ndarray,
     spreads: np.ndarray,
-    values: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Return the smooth curve at its start, at the middles of its n steps of charge and at its end.
 
@@ -518,7 +507,8 @@ def _smooth(
         The mean of the kernel widths used [1].
     """
     n = len(mean)
-    level, each, spread = _choose(mean, unsure, _reaches(n, widths), slopes, spreads)
+    reaches = _reaches(n, widths)
+    level, each, spread = _choose(mean, unsure, reaches, slopes, spreads)
     level = _levelled(level, LEVELLING * n)
     slope, doubt, width = np.empty(n + 2), np.empty(n + 2), 0.0
     for k in range(n + 2):
@@ -531,7 +521,7 @@ def _smooth(
     # what the sum drifts away from the samples is taken back, as a slope again: value and slope of
     # the smooth curve must agree, or dQ/dV has teeth as wide as a step
     drift = mean - _summed(slope)[1:-1]
-    slope += _weighted(drift, slopes[-1], _reaches(n, widths)[-1], -1.0)
+    slope += _weighted(drift, slopes[-1], reaches[-1])
     voltage = _summed(slope)
     return voltage + np.mean(mean - voltage[1:-1]), slope, doubt, width
 
@@ -557,7 +547,7 @@ def _choose(
     level = np.zeros(n + 2)
     for width in range(len(slopes)):
         reach = reaches[width]
-        each[width] = _weighted(mean, slopes[width], reach, -1.0)
+        each[width] = _weighted(mean, slopes[width], reach)
         spread[width, :] = unsure * spreads[width, reach + 1]
         for row in range(reach + 1):
             spread[width, row] = spread[width, n + 1 - row] = unsure * spreads[width, row]
@@ -570,17 +560,17 @@ def _choose(
 
 
 @njit(cache=True, nogil=True)
-def _weighted(x: np.ndarray, weights: np.ndarray, reach: int, mirror: float) -> np.ndarray:
+def _weighted(x: np.ndarray, weights: np.ndarray, reach: int) -> np.ndarray:
     """Return weighted sums of x at the start, at every step and at the end: (n + 2,).
 
-    `mirror` is -1 for weights that change sign when the curve is turned round, as slopes do.
+    Turned round, the weights change sign, as slopes do.
     """
     n = len(x)
     result = np.zeros(n + 2)
     for row in range(reach + 1):
         for j in range(max(0, row - 1) + reach + 1):
             result[row] += weights[row, j] * x[j]
-            result[n + 1 - row] += mirror * weights[row, j] * x[n - 1 - j]
+            result[n + 1 - row] -= weights[row, j] * x[n - 1 - j]
     inner = result[reach + 1 : n + 1 - reach]
     for j in range(2 * reach + 1):
         weight = weights[reach + 1, j]
