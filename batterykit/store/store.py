@@ -118,16 +118,16 @@ class Store:
         if occupied or (path / "zarr.json").exists():
             return cls.open(path)
         store = cls(path)
+        root_attrs = {
+            "schema": ROOT_SCHEMA,
+            "schema_version": schema.SCHEMA_VERSION,
+            "created_by": f"batterykit {__version__}",
+        }
         with _store_errors(path):
-            (store._private / "staging").mkdir(parents=True, exist_ok=True)
-            (store._private / "journal").mkdir(exist_ok=True)
-            _write_json(store._private / "zarr.json", _EMPTY_ARRAY)
-            root_attrs = {
-                "schema": ROOT_SCHEMA,
-                "schema_version": schema.SCHEMA_VERSION,
-                "created_by": f"batterykit {__version__}",
-            }
-            _write_json(path / "zarr.json", {**_GROUP, "attributes": root_attrs})
+            path.mkdir(parents=True, exist_ok=True)
+            with store.writing():
+                store._write_json(store._private / "zarr.json", _EMPTY_ARRAY)
+                store._write_json(path / "zarr.json", {**_GROUP, "attributes": root_attrs})
         return store
 
     # -- reading -----------------------------------------------------------------------------
@@ -304,7 +304,7 @@ class Store:
                 "id": identity,
                 "fingerprint": fingerprint,
             }
-            _write_json(self._journal / f"{identity}.json", entry)
+            self._write_json(self._journal / f"{identity}.json", entry)
             self._finish(entry)
 
     def remove(self, node: str, *, command: str) -> None:
@@ -446,7 +446,7 @@ class Store:
         staging.mkdir(parents=True, exist_ok=True)
         self._journal.mkdir(exist_ok=True)
         for leftover in staging.iterdir():
-            shutil.rmtree(leftover)
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def _finish(self, entry: dict[str, Any]) -> None:
         """Move a staged, journalled node into place and log it; safe to repeat after a crash."""
@@ -471,7 +471,17 @@ class Store:
             folder = self.path / parent
             folder.mkdir(exist_ok=True)
             if not (folder / "zarr.json").exists():
-                _write_json(folder / "zarr.json", {**_GROUP, "attributes": {}})
+                self._write_json(folder / "zarr.json", {**_GROUP, "attributes": {}})
+
+    def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Write a JSON file, whole or not at all; what a kill leaves is swept with the staging."""
+        staged = self._private / "staging" / f"{uuid.uuid4().hex}.json"
+        with staged.open("w", encoding="utf-8") as handle:
+            json.dump(value, handle, default=str)
+            handle.flush()
+            os.fsync(handle.fileno())
+        staged.replace(path)
+        _sync_folder(path.parent)
 
     def _append_log(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, default=str) + "\n"
@@ -561,17 +571,6 @@ def _array_metadata(folder: Path) -> dict[str, Any]:
     metadata = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
     arrays: dict[str, Any] = metadata["consolidated_metadata"]["metadata"]
     return arrays
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with beside.open("w", encoding="utf-8") as handle:
-        json.dump(value, handle, default=str)
-        handle.flush()
-        os.fsync(handle.fileno())
-    beside.replace(path)
-    _sync_folder(path.parent)
 
 
 def _sync_tree(folder: Path) -> None:

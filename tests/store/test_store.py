@@ -228,6 +228,54 @@ def test_a_writer_killed_at_any_moment_leaves_the_last_good_state(store: Store) 
         assert list((store.path / ".batterykit" / "journal").iterdir()) == []
 
 
+_WRITER_THAT_DIES = """
+import os, signal, sys
+from pathlib import Path
+from batterykit.store import Store
+from tests.store.datasets import curves
+synced, fatal, sync = 0, int(sys.argv[2]), os.fsync
+def die_at_the_last(handle):
+    global synced
+    synced += 1
+    if synced == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(handle)
+os.fsync = die_at_the_last
+store = Store.open_or_create(Path(sys.argv[1]))
+store.write("raw/expt5/curves/0.1C", curves(2000), command="write")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is a POSIX signal")
+@pytest.mark.parametrize("fatal", [1, 3, 5, 20, -9, -7, -5, -4, -3, -2, -1])
+def test_a_writer_killed_at_a_sync_leaves_no_trace(tmp_path: Path, fatal: int) -> None:
+    place = tmp_path / "a.zarr"
+    if fatal < 0:
+        counter = "\nprint(synced)"
+        whole = _run_writer(_WRITER_THAT_DIES + counter, tmp_path / "whole.zarr", 0)
+        fatal += 1 + int(whole.stdout)
+    assert _run_writer(_WRITER_THAT_DIES, place, fatal).returncode == -signal.SIGKILL
+    store = Store.open_or_create(place)
+    if store.has(CURVES):
+        np.testing.assert_array_equal(store.read(CURVES)["voltage"], curves(2000)["voltage"])
+        assert len(store.log()) == 1
+    assert store.verify() == []
+    hidden = [path for path in place.rglob(".*") if path.name != ".batterykit"]
+    assert hidden == []
+    assert list((place / ".batterykit" / "staging").iterdir()) == []
+    assert list((place / ".batterykit" / "journal").iterdir()) == []
+
+
+def _run_writer(code: str, place: Path, fatal: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, str(place), str(fatal)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
 def test_a_log_line_cut_off_by_a_crash_is_passed_over(store: Store) -> None:
     store.note("ingest", "first")
     with (store.path / ".batterykit" / "log.jsonl").open("a") as log:
