@@ -167,7 +167,7 @@ def test_the_slope_of_a_potential_is_its_derivative() -> None:
         ({"lli": np.nan}, "lithium is nan Ah"),
         ({"lam_ne": [0.0, 0.3]}, "the negative electrode of cell 1 is full at 4.0"),
         ({"lam_pe": 0.5}, "the positive electrode is full at 3.3"),
-        ({"lli": 1.4}, "the negative electrode is empty at"),
+        ({"lli": 1.4}, "the positive electrode is empty at 4.1"),
     ],
 )
 def test_losses_without_a_solution_are_refused_by_cell_and_reason(
