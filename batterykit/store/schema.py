@@ -227,6 +227,35 @@ _SCHEMAS: tuple[tuple[str, Schema], ...] = (
             },
         ),
     ),
+    (
+        r"charge/[\w.-]+/trajectory",
+        Schema(
+            "trajectory",
+            {name: Variable((name,), kind="integer") for name in ("pack", "cell")}
+            | {name: Variable(("cell",), kind="integer") for name in ("series", "parallel")}
+            | {"time": Variable(("time",), "s")}
+            | {
+                name: Variable(("pack", "time", "cell"), units)
+                for name, units in {
+                    "current": "A",
+                    "voltage": "V",
+                    "soc": "1",
+                    "temperature": "degC",
+                    "plating_potential": "V",
+                    "heat": "W",
+                }.items()
+            }
+            | {
+                "pack_current": Variable(("pack", "time"), "A"),
+                "pack_voltage": Variable(("pack", "time"), "V"),
+                "step": Variable(("pack", "time"), kind="integer"),
+                "stop_reason": Variable(("pack",), kind="text"),
+                "duration": Variable(("pack",), "s"),
+                "stage": Variable(("stage",), kind="text"),
+                "stage_end": Variable(("pack", "stage"), "s"),
+            },
+        ),
+    ),
 )
 
 
@@ -243,7 +272,8 @@ def schema_of(node: str) -> Schema:
             return schema
     raise SchemaError(
         f"the store has no node '{node}'",
-        fix="nodes are raw/exptN/..., features/KIND/HASH and runs/RUN/predictions",
+        fix="nodes are raw/exptN/..., features/KIND/HASH, runs/RUN/predictions and "
+        "charge/RUN/trajectory",
     )
 
 
