@@ -190,7 +190,7 @@ ALL_CELLS = [
 
 
 @dataclass(frozen=True)
-class _Life:
+class Life:
     """Where the cells are at one check-up; arrays (cell,).
 
     `lithium` is LLI, `growth` that of the resistance over the fresh one, the other three LAM, all
@@ -260,17 +260,17 @@ def simulate_truth(seed: int) -> xr.Dataset:
     days = np.stack([schedule(seed, experiment)["days"] for experiment in number])
 
     fresh_balance = balance = halfcell.solve_balance(fresh)
-    life = _Life(*(np.zeros(len(ALL_CELLS)) for _ in range(6)))
+    life = Life(*(np.zeros(len(ALL_CELLS)) for _ in range(6)))
     history = [_columns(fresh, fresh, balance, balance)]
     history[0] |= {"charge_throughput": life.throughput, "age_set_temperature": np.nan * chamber}
     for rpt in range(1, MAX_RPT):
-        life = _age(
+        life = advance(
             life,
             number,
             {name: values[:, rpt - 1] for name, values in factors.items()},
             temperature[:, rpt - 1] + ZERO_CELSIUS_K,
             days[:, rpt - 1 : rpt + 1],
-            reach * _throughput_of_set(number, balance.capacity),
+            reach * throughput_of_set(number, balance.capacity),
         )
         state = _electrodes(life, fresh, fresh_balance.capacity)
         balance = halfcell.solve_balance(state)
@@ -328,7 +328,7 @@ def _arrhenius(energy: float, kelvin: FloatArray) -> FloatArray:
     return factor
 
 
-def _throughput_of_set(number: IntArray, capacity: FloatArray) -> FloatArray:
+def throughput_of_set(number: IntArray, capacity: FloatArray) -> FloatArray:
     """Return the charge passed in both directions [Ah] in one ageing set."""
     window = np.array([REGIMES[experiment].window for experiment in number])
     span = window[:, 1] - window[:, 0]
@@ -337,30 +337,30 @@ def _throughput_of_set(number: IntArray, capacity: FloatArray) -> FloatArray:
     return passed
 
 
-def _age(
-    life: _Life,
+def advance(
+    life: Life,
     number: IntArray,
     rate: dict[str, FloatArray],
     kelvin: FloatArray,
     days: FloatArray,
     passed: FloatArray,
-) -> _Life:
-    """Return the cells' state after one more ageing set.
+) -> Life:
+    """Return the cells' state after some more ageing at one temperature.
 
     Parameters
     ----------
     life
         Before it.
     number
-        Experiments, (cell,).
+        Experiments whose coefficients to use, (cell,).
     rate
-        Factors per mechanism, (cell,).
+        Factors per mechanism (the names of `CELL_SPREAD`), (cell,).
     kelvin
         Temperature of the cells, (cell,).
     days
         Days of ageing before and after, (cell, 2).
     passed
-        Charge throughput of the set [Ah], (cell,).
+        Charge throughput in between [Ah], (cell,).
     """
     kah = passed / 1e3
     throughput = life.throughput + passed
@@ -381,7 +381,7 @@ def _age(
     growth = (
         RESISTANCE_PER_LITHIUM * rate["resistance"] * _arrhenius(E_RESISTANCE, kelvin) * lithium
     )
-    return _Life(
+    return Life(
         lithium=life.lithium + lithium,
         growth=life.growth + growth,
         positive=life.positive + speed("positive") * root_kah,
@@ -391,7 +391,7 @@ def _age(
     )
 
 
-def _electrodes(life: _Life, fresh: Electrodes, fresh_capacity: FloatArray) -> Electrodes:
+def _electrodes(life: Life, fresh: Electrodes, fresh_capacity: FloatArray) -> Electrodes:
     positive = fresh.positive * (1 - life.positive)
     return Electrodes(
         positive=positive,
