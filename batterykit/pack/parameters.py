@@ -285,7 +285,7 @@ def _bpx_values(path: Path) -> pybamm.ParameterValues:
         ) from error
     except Exception as error:  # of bpx, pydantic, PyBaMM or the file's own functions
         raise InputError(
-            f"is not a BPX file that PyBaMM takes: {error}",
+            f"is not a BPX file that PyBaMM takes: {' '.join(str(error).split())}",
             fix="correct the file; https://bpxstandard.com describes it",
             file=path,
         ) from error
@@ -321,7 +321,7 @@ def _read_set(path: Path, content: object, changes: Mapping[str, float]) -> Cell
     for name, change in own.items():
         if not isinstance(change, dict):
             replaced[name] = change
-        elif set(change) == {"factor"} and name in list(values.keys()):
+        elif set(change) == {"factor"} and name in values:
             replaced[name] = _scaled(values[name], _number(name, change["factor"]))
         else:
             raise InputError(
@@ -354,19 +354,18 @@ def _read(
 ) -> CellParameters:
     """Read parameter values with some of them changed; the values given stay as they are."""
     values = values.copy()
-    known = set(values.keys())
     for parameter, change in changes.items():
         if not (callable(change) or isinstance(change, tuple)):
             _number(parameter, change)
     values.update(dict(changes), check_already_exists=False)
     reader = _Reader(values, name, source)
     cell = reader.read()
-    unknown = set(changes) - known - reader.used
-    if unknown:
-        parameter = min(unknown)
+    idle = set(changes) - reader.used
+    if idle:
+        parameter = min(idle)
         close = difflib.get_close_matches(parameter, reader.used, n=3) or sorted(reader.used)[:3]
         raise InputError(
-            f"{name} has no parameter '{parameter}', and nothing would use it",
+            f"a change of '{parameter}' in {name} would change nothing",
             fix="a name of PyBaMM's, for example " + ", ".join(f"'{near}'" for near in close),
         )
     return cell
@@ -551,12 +550,7 @@ class _Reader:
         """Evaluate a function of pybamm symbols on arrays that broadcast; not finite is nan."""
         mesh = np.broadcast_arrays(*arrays)
         symbol = function(*(self.pybamm.Vector(array.reshape(-1)) for array in mesh))
-        wanted = {
-            node.name
-            for node in symbol.pre_order()
-            if isinstance(node, self.pybamm.Parameter | self.pybamm.FunctionParameter)
-        }
-        self.used |= wanted
+        wanted = self.names_in(symbol)
         missing = wanted - self.names
         if missing:
             raise self.error(
@@ -566,6 +560,7 @@ class _Reader:
             )
         try:
             with np.errstate(all="ignore"):
+                self.used |= wanted | self.names_behind(symbol)
                 value = np.asarray(self.values.process_symbol(symbol).evaluate(t=0.0), dtype=float)
         except Exception as error:  # of a function that somebody else has written
             raise self.error(
@@ -573,6 +568,21 @@ class _Reader:
             ) from error
         value = np.broadcast_to(value.reshape(-1), (mesh[0].size,)).reshape(mesh[0].shape)
         return np.where(np.isfinite(value), value, np.nan)
+
+    def names_in(self, symbol: pybamm.Symbol) -> set[str]:
+        kinds = self.pybamm.Parameter | self.pybamm.FunctionParameter
+        return {node.name for node in symbol.pre_order() if isinstance(node, kinds)}
+
+    def names_behind(self, symbol: pybamm.Symbol) -> set[str]:
+        """Return the parameters that the set's own functions ask for."""
+        names: set[str] = set()
+        for node in symbol.pre_order():
+            value = self.values[node.name] if node.name in self.names else None
+            if isinstance(node, self.pybamm.FunctionParameter) and callable(value):
+                inner = value(*node.children)
+                if isinstance(inner, self.pybamm.Symbol):
+                    names |= self.names_in(inner) | self.names_behind(inner)
+        return names
 
     def function(self, name: str, *inputs: str) -> Callable[..., Any]:
         """Return a parameter as a function of pybamm symbols."""
@@ -794,11 +804,7 @@ class _Reader:
         temperature = np.linspace(*_NEEDED[0], 13)
         reference = np.array([self.constant("Reference temperature [K]")])
         effective = self.param.rho_c_p_eff
-        names = {
-            node.name
-            for node in effective(self.pybamm.Vector(reference)).pre_order()
-            if isinstance(node, self.pybamm.FunctionParameter)
-        }
+        names = self.names_in(effective(self.pybamm.Vector(reference)))
         value = float(self.evaluate("heat capacity", effective, reference)[0])
         values = self.evaluate("heat capacity", effective, temperature)
         if not value > 0 or np.isnan(values).any():
