@@ -34,6 +34,8 @@ ArrayLike = npt.ArrayLike
 FARADAY = 96485.33212  # C/mol
 SECONDS_PER_HOUR = 3600.0
 
+FULL = 0.98  # stoichiometry of a negative electrode that takes no more lithium
+
 _MOST_STEPS = 100  # bisection alone needs 50; Newton's method about six
 _CLOSE = 1e-13  # of a stoichiometry
 _SAME = 1e-5  # of capacities (relative) and voltages (V) that must agree
@@ -209,6 +211,39 @@ def aged(
     )
 
 
+def least_lli(
+    parameters: CellParameters, *, lam_pe: ArrayLike = 0.0, lam_ne: ArrayLike = 0.0
+) -> FloatArray:
+    """Return the least LLI with which the negative electrode is not full at the upper cut-off.
+
+    Where a negative electrode shrinks faster than its lithium is lost, it fills up at the end of
+    charge, and what it cannot take plates and is lost as well: electrode saturation, one of the
+    knees of Attia et al., J. Electrochem. Soc. 169 (2022) 060517. `FULL` is an assumption.
+
+    Parameters
+    ----------
+    parameters
+        Of the fresh cell.
+    lam_pe, lam_ne
+        Loss of active material (1).
+
+    Returns
+    -------
+    numpy.ndarray
+        Over the fresh capacity (1), below 0 where even a gain would fit; of the broadcast shape.
+    """
+    wanted = parameters.upper_voltage + potential(parameters.negative, FULL)[0]
+    low, high = 0.0, 1.0
+    while high - low > _CLOSE:
+        y = (low + high) / 2
+        low, high = (y, high) if potential(parameters.positive, y)[0] > wanted else (low, y)
+    new = fresh(parameters)
+    most = FULL * new.negative * (1 - np.asarray(lam_ne)) + low * new.positive * (
+        1 - np.asarray(lam_pe)
+    )
+    return np.asarray((new.lithium - most) / aged(parameters).capacity)
+
+
 def capacity(parameters: CellParameters, cells: Cells) -> FloatArray:
     """Return what cells can give between their 0 and 100 % state of charge, at equilibrium [Ah].
 
@@ -279,13 +314,16 @@ def _stoichiometry(
 
     _check_reach(parameters, capacities, low, high, voltage)
     x = (low + high) / 2
+    settled = np.zeros(np.shape(x), dtype=bool)  # what has settled stays, alone or in company
     for _ in range(_MOST_STEPS):
         value, slope = excess(x)
         low, high = np.where(value < 0, x, low), np.where(value < 0, high, x)
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = x - value / slope
-        x, last = np.where((newton > low) & (newton < high), newton, (low + high) / 2), x
-        if (np.abs(x - last) < _CLOSE).all():
+        inside = (newton > low) & (newton < high)
+        last, x = x, np.where(settled, x, np.where(inside, newton, (low + high) / 2))
+        settled = settled | (np.abs(x - last) < _CLOSE)
+        if settled.all():
             break
     return np.asarray(x)
 
