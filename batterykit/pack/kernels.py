@@ -1,0 +1,1145 @@
+"""The equations of the pack simulator, compiled; state in, state out, nothing allocated.
+
+All compiled functions are in this one file, because numba's cache on disk notices a change of the
+file that a function is in and of no other.
+
+**Signs.** Current is positive on charge. In each electrode xi runs from its current collector (0)
+to the separator (L), so that one set of equations serves both: J = s i is the current density that
+passes from solid to electrolyte in the electrode, with s = -1 in the negative and +1 in the
+positive one, and j [A/m2 of particle surface] is positive where lithium leaves the particle.
+
+**Particle** (sphere, radius R, Fick's law). Its surface stoichiometry is the mean plus a deviation
+
+    c_surf = c_mean + sum_m w_m q_m,      dq_m/dt = lambda_m D/R2 (u - q_m),   u = -j R / (F c_max D)
+    dc_mean/dt = -3 j / (F R c_max)
+
+For constant j the exact deviation is u (1/5 - sum_m 2/b_m2 exp(-b_m2 D t/R2)), tan b_m = b_m
+(Crank, The Mathematics of Diffusion, 1975, eq. 6.45): infinitely many modes, of which the fast ones
+matter in the first seconds. `simulator.MODES` replaces them by six whose sum is within 7e-4 of the
+exact one at all times. D scales all lambda alike, and for a j that is constant over a step every mode
+is solved exactly:  q <- u + (q - u) exp(-lambda D dt / R2).
+
+**Electrolyte** (finite volumes). eps dc/dt = d/dx (tau D_e dc/dx) + (1 - t+) a j / F, by the L-stable
+two-stage SDIRK of order 2 (Alexander, SIAM J. Numer. Anal. 14 (1977) 1006), diffusivity taken at the
+start of the step. The result is affine in the cell's current, so that the current that Kirchhoff's
+laws give a cell and the salt that this current moves are found together.
+
+**Potentials.** SPMe: Marquis et al., J. Electrochem. Soc. 166 (2019) A3693, in the form that PyBaMM
+has: one particle an electrode, uniform j, conductivities at the mean concentration. DFN: Doyle,
+Fuller, Newman, J. Electrochem. Soc. 140 (1993) 1526; see `_dfn_electrode`.
+
+**Heat** (lumped; Timms et al., SIAM J. Appl. Math. 81 (2021) 765). With the potentials above, the sum
+of ohmic and reaction heat is what goes in less what is stored, I V - A sum(a h j U).
+"""
+
+from __future__ import annotations
+
+from math import exp, inf, isfinite, isnan, log, nan, sqrt
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+FARADAY = 96485.33212  # C/mol, CODATA 2018
+GAS = 8.314462618  # J/(mol K), CODATA 2018
+
+CURRENT, VOLTAGE, POWER, CELL_VOLTAGE = 0, 1, 2, 3  # what a pack's set-point is
+
+(
+    OK,
+    CELL_VOLTAGE_MAX,
+    CELL_VOLTAGE_MIN,
+    PACK_VOLTAGE_MAX,
+    PACK_VOLTAGE_MIN,
+    TEMPERATURE_MAX,
+    PLATING_MIN,
+    SOC_MAX,
+    SOC_MIN,
+    CURRENT_MIN,
+    DEPLETED,
+    STOICHIOMETRY,
+    NO_SOLUTION,
+) = range(13)
+
+STAGE = 1 - sqrt(0.5)  # the SDIRK's gamma
+ITERATIONS = 40
+TOLERANCE = 1e-6  # V; Newton's last correction, so the error left is of its square
+FLOOR = 1e-7  # of a stoichiometry and of a relative salt concentration, below which nothing is
+EVENT_TIME = 0.01  # s
+DEPLETION = 1e-3  # of the initial salt concentration: no salt is left
+
+
+class Circuit(NamedTuple):
+    """A pack's network; node -1 is the negative terminal."""
+
+    plus: IntArray  # (size,)
+    minus: IntArray
+    series_resistance: FloatArray  # (size,) Ohm
+    conductance: FloatArray  # (nodes, bandwidth + 1): of the busbars, lower band
+    terminal: int
+    terminal_resistance: float
+    share: float  # of the pack's current that a cell has at first guess, 1 / parallel
+    neighbours: IntArray  # (size, 4), -1 where there is none
+    coupling: float  # W/K
+
+
+class Layout(NamedTuple):
+    """The records that the kernels work on, as numpy dtypes; all numbers are float64 or int64.
+
+    Records, because they cost a pointer to pass where a tuple of arrays costs a reference count
+    for each of its arrays, and because their array lengths are known to the compiler.
+    """
+
+    model: np.dtype[np.void]  # what all cells share
+    cell: np.dtype[np.void]  # what tells the cells apart
+    state: np.dtype[np.void]  # float64 only, so that it is also a row of numbers
+    output: np.dtype[np.void]
+    work: np.dtype[np.void]  # scratch of a cell; nothing in it outlives a step
+
+
+def layout(
+    nodes: int,
+    between: int,
+    *,
+    particles: int,
+    modes: int,
+    pieces: tuple[int, ...],
+    stoichiometries: tuple[int, ...],
+    inverses: tuple[int, ...],
+    salts: tuple[int, ...],
+) -> Layout:
+    """Return the records for `nodes` finite volumes in each electrode, `between` in the separator.
+
+    `particles` is `nodes` (DFN) or 1 (SPMe); the rest are the shapes of tables. Widths of an electrode run from the collector to the
+    separator, those of the electrolyte from the negative collector to the positive one.
+    """
+    f, i, whole = np.float64, np.int64, 2 * nodes + between
+
+    electrode = np.dtype(
+        [
+            ("sign", f),  # -1 negative, +1 positive electrode
+            ("thickness", f),  # m
+            ("width", f, nodes),  # m
+            ("radius", f),  # m
+            ("conductivity", f),  # S/m, of the solid
+            ("max_concentration", f),  # mol/m3
+            ("potential", f, pieces),  # V, cubic pieces
+            ("entropic", f, pieces),  # V/K
+            ("has_entropic", i),
+            ("log_diffusivity", f, inverses),  # over 1/T
+            ("relative_diffusivity", f, stoichiometries),
+            ("varying_diffusivity", i),
+            ("log_rate", f, inverses),  # over 1/T
+            ("salt_exponent", f),
+            ("full_exponent", f),
+            ("empty_exponent", f),
+            ("square_roots", i),  # the three exponents are 1/2
+            ("first", i),  # the collector's node in the electrolyte
+            ("step", i),  # +1 or -1: towards the separator
+        ]
+    )
+    model = np.dtype(
+        [
+            ("negative", electrode),
+            ("positive", electrode),
+            ("dfn", i),
+            ("decay", f, modes),  # lambda
+            ("weight", f, modes),  # w
+            ("width", f, whole),  # m
+            ("porosity", f, whole),
+            ("transport", f, whole),
+            ("separator", i),  # its first node
+            ("separator_end", i),  # one past its last node
+            ("salt", f),  # mol/m3, initial
+            ("transference", f),
+            ("conductivity", f, salts),  # S/m, over T and c_e
+            ("diffusivity", f, salts),  # m2/s
+            ("thermodynamic", f, salts),
+            ("cold", f),  # K, first of the T axis
+            ("kelvin", f),  # K, its step
+            ("salt_step", f),  # mol/m3, step of the c_e axis, from 0
+            ("cold_inverse", f),  # 1/K, first of the 1/T axis
+            ("inverse_step", f),
+            ("reference_temperature", f),  # K
+            ("collector_resistance", f),  # Ohm m2
+        ]
+    )
+    cell = np.dtype(
+        [
+            ("area", f),  # m2
+            ("ne_surface", f),  # a = 3 active / R, 1/m
+            ("pe_surface", f),
+            ("ne_diffusivity", f),  # factors
+            ("pe_diffusivity", f),
+            ("ne_rate", f),
+            ("pe_rate", f),
+            ("film_resistance", f),  # Ohm m2
+            ("contact_resistance", f),  # Ohm
+            ("cooling", f),  # W/K
+            ("heat_capacity", f),  # J/K
+            ("ambient", f),  # K
+            ("x_0", f),
+            ("x_window", f),  # x_100 - x_0
+            ("capacity", f),  # C, of the window
+            ("connected", i),
+        ]
+    )
+    particle = np.dtype(
+        [("mean", f, particles), ("mode", f, (particles, modes)), ("flux", f, particles)]
+    )
+    state = np.dtype(
+        [
+            ("temperature", f),  # K
+            ("current", f),  # A
+            ("negative", particle),  # stoichiometries; flux: the last j, A/m2
+            ("positive", particle),
+            ("salt", f, whole),  # mol/m3
+        ]
+    )
+    names = ("current", "voltage", "soc", "temperature", "plating", "heat", "reversible", "mixing")
+    output = np.dtype([(name, f) for name in names])
+    scratch = np.dtype(
+        [
+            ("decay", f, modes),
+            ("base", f, particles),  # surface stoichiometry were j zero
+            ("gain", f),  # d surface / d j
+            ("target", f),  # u / j
+            ("rate", f),  # k of the exchange current density, A/m2
+            ("relaxation", f),  # D / R2, 1/s
+            ("flux", f, particles),  # j
+            ("ocp", f, nodes),  # U
+            ("difference", f, nodes),  # Delta = phi_s - phi_e
+            ("by_flux", f, nodes),  # d Delta / d j
+            ("by_current", f, nodes),  # d Delta / d i through the salt
+            ("resistance", f, nodes),  # of the electrolyte over half a node, Ohm m2
+            ("log_salt", f, nodes),
+            ("log_by_current", f, nodes),
+            ("chi", f, nodes),  # chi RT/F, V
+            ("pivot", f, nodes),
+            ("ionic", f, nodes + 1),  # g at the faces, A/m2
+            ("correction", f, nodes + 1),  # of g by Newton, at fixed i
+            ("slope", f, nodes + 1),  # dg/di
+        ]
+    )
+    work = np.dtype(
+        [
+            ("negative", scratch),
+            ("positive", scratch),
+            ("salt", f, (2, whole)),  # c_e = salt[0] + salt[1] i
+            ("source", f, (2, whole)),  # of both, mol/m2/s
+            ("pivot", f, whole),
+            ("link", f, whole),  # to the next node, m
+            ("current", f),  # A, where the rest is taken
+            ("voltage", f),
+            ("slope", f),  # dV/dI, Ohm
+            ("residual", f),  # V, largest
+            ("plating", f),
+            ("plating_slope", f),
+            ("temperature", f),  # K, at the start of the step
+        ]
+    )
+    return Layout(model, cell, state, output, work)
+
+
+# -- tables -------------------------------------------------------------------------------------
+
+
+@njit(cache=True, forceinline=True)
+def _cubic(table, at):
+    """Return a piecewise cubic on [0, 1] and its slope; a straight line beyond."""
+    pieces = table.shape[0]
+    inside = min(max(at, 0.0), 1.0)
+    k = min(int(inside * pieces), pieces - 1)
+    s = inside - k / pieces
+    value = ((table[k, 0] * s + table[k, 1]) * s + table[k, 2]) * s + table[k, 3]
+    slope = (3 * table[k, 0] * s + 2 * table[k, 1]) * s + table[k, 2]
+    return value + slope * (at - inside), slope
+
+
+@njit(cache=True, forceinline=True)
+def _linear(table, position):
+    """Return a table at a position counted in its steps, held at its ends."""
+    position = min(max(position, 0.0), table.shape[0] - 1.000001)
+    k = int(position)
+    return table[k] + (position - k) * (table[k + 1] - table[k])
+
+
+@njit(cache=True, forceinline=True)
+def _bilinear(table, row, share, column):
+    column = min(max(column, 0.0), table.shape[1] - 1.000001)
+    k = int(column)
+    s = column - k
+    cold = table[row, k] + s * (table[row, k + 1] - table[row, k])
+    warm = table[row + 1, k] + s * (table[row + 1, k + 1] - table[row + 1, k])
+    return cold + share * (warm - cold)
+
+
+@njit(cache=True, forceinline=True)
+def _row(m, temperature):
+    position = (temperature - m.cold) / m.kelvin
+    position = min(max(position, 0.0), m.conductivity.shape[0] - 1.000001)
+    row = int(position)
+    return row, position - row
+
+
+# -- particles ----------------------------------------------------------------------------------
+
+
+@njit(cache=True, forceinline=True)
+def _prepare_particles(m, e, p, ew, temperature, dt, diffusivity_factor, rate_factor):
+    """Reduce a step of all particles of an electrode to: surface = base + gain j."""
+    inverse = (1.0 / temperature - m.cold_inverse) / m.inverse_step
+    diffusivity = exp(_linear(e.log_diffusivity, inverse)) * diffusivity_factor
+    particles, modes = p.mode.shape
+    if e.varying_diffusivity:
+        mean = 0.0
+        for k in range(particles):
+            mean += p.mean[k]
+        position = mean / particles * (e.relative_diffusivity.size - 1)
+        diffusivity *= _linear(e.relative_diffusivity, position)
+    rate = diffusivity / (e.radius * e.radius)
+    target = -e.radius / (FARADAY * e.max_concentration * diffusivity)
+    gain = -3.0 * dt / (FARADAY * e.radius * e.max_concentration)
+    for n in range(modes):
+        ew.decay[n] = exp(-m.decay[n] * rate * dt)
+        gain += target * m.weight[n] * (1.0 - ew.decay[n])
+    for k in range(particles):
+        base = p.mean[k]
+        for n in range(modes):
+            base += m.weight[n] * ew.decay[n] * p.mode[k, n]
+        ew.base[k] = base
+    ew.gain = gain
+    ew.target = target
+    ew.rate = exp(_linear(e.log_rate, inverse)) * rate_factor
+    ew.relaxation = rate
+
+
+@njit(cache=True, forceinline=True)
+def _finish_particles(m, e, p, ew, surface_area, dt):
+    """Move the particles to the end of the step.
+
+    Returns the heat of mixing per electrode area [W/m2] and whether every surface is between
+    empty and full. Each mode is a resistor beside a capacitor: what its resistor dissipates is the
+    heat of mixing, with U linear between the mean and the surface.
+    """
+    particles, modes = p.mode.shape
+    capacity = FARADAY * e.max_concentration * surface_area * e.radius / 3.0  # C/m3
+    heat = 0.0
+    whole = True
+    for k in range(particles):
+        j = ew.flux[k]
+        mean = p.mean[k] - 3.0 * dt * j / (FARADAY * e.radius * e.max_concentration)
+        p.mean[k] = mean
+        p.flux[k] = j
+        target = ew.target * j
+        deviation = 0.0
+        squares = 0.0
+        for n in range(modes):
+            q = target + (p.mode[k, n] - target) * ew.decay[n]
+            p.mode[k, n] = q
+            deviation += m.weight[n] * q
+            squares += m.weight[n] * q * q
+        whole = whole and 0.0 < mean + deviation < 1.0
+        if abs(deviation) > FLOOR:
+            width = e.width[k] if particles > 1 else e.thickness
+            rise = _cubic(e.potential, mean + deviation)[0] - _cubic(e.potential, mean)[0]
+            heat -= capacity * width * 3.0 * ew.relaxation * rise / deviation * squares
+    return heat, whole
+
+
+@njit(cache=True, forceinline=True)
+def _equilibrium(e, surface, excess):
+    """Return U and its slope at a surface stoichiometry, `excess` kelvin above the reference."""
+    potential, slope = _cubic(e.potential, surface)
+    if e.has_entropic:
+        change, change_slope = _cubic(e.entropic, surface)
+        potential += change * excess
+        slope += change_slope * excess
+    return potential, slope
+
+
+@njit(cache=True, forceinline=True)
+def _kinetics(e, rate, salt, surface, j, thermal):
+    """Return the overpotential of j, and its derivatives to j, to the surface and to ln c_e.
+
+    eta = 2RT/F asinh(j / 2 j0), j0 = k c_e^a s^b (1-s)^c; `thermal` is 2RT/F, `salt` is c_e in
+    units of 1000 mol/m3.
+    """
+    s = min(max(surface, FLOOR), 1.0 - FLOOR)
+    if e.square_roots:
+        j0 = rate * sqrt(salt * s * (1.0 - s))
+    else:
+        j0 = rate * salt**e.salt_exponent * s**e.full_exponent * (1.0 - s) ** e.empty_exponent
+    y = 0.5 * j / j0
+    root = sqrt(1.0 + y * y)
+    eta = thermal * log(abs(y) + root)
+    if y < 0.0:
+        eta = -eta
+    per_log = -thermal * y / root  # d eta / d ln j0
+    by_surface = (
+        per_log * (e.full_exponent - s * (e.full_exponent + e.empty_exponent)) / (s * (1.0 - s))
+    )
+    return eta, 0.5 * thermal / (j0 * root), by_surface, per_log * e.salt_exponent
+
+
+# -- electrolyte --------------------------------------------------------------------------------
+
+
+@njit(cache=True, forceinline=True)
+def _prepare_salt(m, s, w, dt):
+    """Factorise the electrolyte's step: links between the nodes, and pivots."""
+    nodes = m.width.size
+    table, share = _row(m, s.temperature)
+    half = 0.0
+    for k in range(nodes):
+        diffusivity = _bilinear(m.diffusivity, table, share, s.salt[k] / m.salt_step)
+        last = half
+        half = 0.5 * m.width[k] / (m.transport[k] * diffusivity)
+        if k > 0:
+            w.link[k - 1] = STAGE * dt / (last + half)
+    w.link[nodes - 1] = 0.0
+    before = 0.0
+    carried = 0.0
+    for k in range(nodes):
+        after = w.link[k]
+        inverse = 1.0 / (m.porosity[k] * m.width[k] + before + after - carried)
+        w.pivot[k] = inverse
+        before = after
+        carried = after * after * inverse
+
+
+@njit(cache=True, forceinline=True)
+def _set_sources(m, e, ew, w, surface_area, evenly):
+    """Set what the reactions of an electrode put into the electrolyte [mol/m2/s].
+
+    source[1] is that of i = 1 A/m2 spread evenly; source[0] that of j beyond `evenly` [A/m2]
+    spread evenly.
+    """
+    yielded = (1.0 - m.transference) / FARADAY
+    for k in range(e.width.size):
+        n = e.first + e.step * k
+        unit = e.sign * e.width[k] / e.thickness
+        w.source[1, n] = yielded * unit
+        w.source[0, n] = 0.0
+        if m.dfn:
+            moved = surface_area * e.width[k] * ew.flux[k]
+            w.source[0, n] = yielded * (moved - unit * evenly)
+
+
+@njit(cache=True, forceinline=True)
+def _solve_salt(m, s, w, dt, which, start):
+    """Take both stages of the step of salt[which], from the state or (start = 0) from zero."""
+    nodes = m.width.size
+    for stage in range(2):
+        carried = 0.0
+        for k in range(nodes):
+            before = start * s.salt[k]
+            if stage == 1:
+                before += (1.0 - STAGE) / STAGE * (w.salt[which, k] - before)
+            side = m.porosity[k] * m.width[k] * before
+            side += STAGE * dt * w.source[which, k] + carried
+            w.salt[which, k] = side
+            carried = side * w.pivot[k] * w.link[k]
+        carried = 0.0
+        for k in range(nodes - 1, -1, -1):
+            value = (w.salt[which, k] + carried) * w.pivot[k]
+            w.salt[which, k] = value
+            if k > 0:
+                carried = w.link[k - 1] * value
+
+
+@njit(cache=True, forceinline=True)
+def _salt_at(w, k, i):
+    """Return c_e of a node [mol/m3], no less than a trace, and its change with i."""
+    return max(w.salt[0, k] + w.salt[1, k] * i, 1000.0 * FLOOR), w.salt[1, k]
+
+
+@njit(cache=True, forceinline=True)
+def _edge(m, w, k, i):
+    """Return ln c_e between nodes k and k + 1 (the flux is continuous there), and d/di."""
+    left = m.transport[k] / m.width[k]
+    right = m.transport[k + 1] / m.width[k + 1]
+    c_left, by_left = _salt_at(w, k, i)
+    c_right, by_right = _salt_at(w, k + 1, i)
+    c = left * c_left + right * c_right
+    return log(c / (left + right)), (left * by_left + right * by_right) / c
+
+
+# -- SPMe ---------------------------------------------------------------------------------------
+
+
+@njit(cache=True, forceinline=True)
+def _spme_electrode(e, ew, w, surface_area, film, i, thermal, excess):
+    """Return the mean phi_s - phi_e of an electrode and of ln c_e, each with its d/di.
+
+    j is uniform; only the salt, and with it the overpotential, differs along the electrode.
+    """
+    by_i = e.sign / (surface_area * e.thickness)
+    j = by_i * i
+    surface = ew.base[0] + ew.gain * j
+    ocp, ocp_slope = _equilibrium(e, surface, excess)
+    eta, eta_by_i, logs, logs_by_i = 0.0, 0.0, 0.0, 0.0
+    for k in range(e.width.size):
+        share = e.width[k] / e.thickness
+        c, c_by_i = _salt_at(w, e.first + e.step * k, i)
+        value, by_j, by_surface, by_log = _kinetics(e, ew.rate, c / 1000.0, surface, j, thermal)
+        eta += share * value
+        eta_by_i += share * ((by_j + by_surface * ew.gain) * by_i + by_log * c_by_i / c)
+        logs += share * log(c)
+        logs_by_i += share * c_by_i / c
+    ew.flux[0] = j
+    ew.ocp[0] = ocp
+    difference = ocp + eta + film * j
+    return difference, (ocp_slope * ew.gain + film) * by_i + eta_by_i, logs, logs_by_i
+
+
+@njit(cache=True)
+def _spme(m, cell, s, w, i):
+    """Linearise the voltage and the plating potential of a cell around i [A/m2] (SPMe).
+
+    V = mean(U + eta)_p - mean(U + eta)_n + chi RT/F (mean ln c_p - mean ln c_n)
+        + i [L_n/3 kappa_n + L_s/kappa_s + L_p/3 kappa_p + L_n/3 sigma_n + L_p/3 sigma_p]
+
+    with kappa and chi at the mean concentration.
+    """
+    neg, pos = m.negative, m.positive
+    excess = s.temperature - m.reference_temperature
+    thermal = 2.0 * GAS * s.temperature / FARADAY
+    film = cell.film_resistance
+    delta_n, delta_n_i, log_n, log_n_i = _spme_electrode(
+        neg, w.negative, w, cell.ne_surface, film, i, thermal, excess
+    )
+    delta_p, delta_p_i, log_p, log_p_i = _spme_electrode(
+        pos, w.positive, w, cell.pe_surface, 0.0, i, thermal, excess
+    )
+    mean = 0.0
+    length = 0.0
+    for k in range(m.width.size):
+        mean += m.width[k] * _salt_at(w, k, i)[0]
+        length += m.width[k]
+    table, share = _row(m, s.temperature)
+    column = mean / length / m.salt_step
+    kappa = _bilinear(m.conductivity, table, share, column)
+    chi = 0.5 * thermal * _bilinear(m.thermodynamic, table, share, column)
+    separator = 0.0
+    for k in range(m.separator, m.separator_end):
+        separator += m.width[k] / (kappa * m.transport[k])
+    salt_n = neg.thickness / (3.0 * kappa * m.transport[neg.first])
+    salt_p = pos.thickness / (3.0 * kappa * m.transport[pos.first])
+    solid_n = neg.thickness / (3.0 * neg.conductivity)
+    solid_p = pos.thickness / (3.0 * pos.conductivity)
+    ohmic = salt_n + separator + salt_p + solid_n + solid_p
+    w.voltage = delta_p - delta_n + i * ohmic + chi * (log_p - log_n)
+    w.slope = delta_p_i - delta_n_i + ohmic + chi * (log_p_i - log_n_i)
+    edge, edge_i = _edge(m, w, m.separator - 1, i)
+    near = 0.5 * solid_n - salt_n
+    film *= neg.sign / (cell.ne_surface * neg.thickness)
+    w.plating = delta_n + i * (near - film) + chi * (log_n - edge)
+    w.plating_slope = delta_n_i + near - film + chi * (log_n_i - edge_i)
+    w.residual = 0.0
+
+
+# -- DFN ----------------------------------------------------------------------------------------
+
+
+@njit(cache=True, forceinline=True)
+def _start_dfn(e, p, ew, surface_area, change):
+    """Guess j: the last one, and what i has changed by since, spread evenly."""
+    even = e.sign * change / (surface_area * e.thickness)
+    ew.ionic[0] = 0.0
+    for k in range(e.width.size):
+        ew.flux[k] = p.flux[k] + even
+        ew.ionic[k + 1] = ew.ionic[k] + surface_area * e.width[k] * ew.flux[k]
+
+
+@njit(cache=True, forceinline=True)
+def _dfn_nodes(m, e, ew, w, film, i, temperature):
+    """Evaluate every node of an electrode at the j reached so far.
+
+    Delta = phi_s - phi_e = U(surface) + eta(j) + film j, its derivatives to j and (through the
+    salt) to i, the electrolyte's resistance over half the node, ln c_e and chi RT/F.
+    """
+    table, share = _row(m, temperature)
+    thermal = 2.0 * GAS * temperature / FARADAY
+    excess = temperature - m.reference_temperature
+    for k in range(e.width.size):
+        n = e.first + e.step * k
+        j = ew.flux[k]
+        surface = ew.base[k] + ew.gain * j
+        ocp, ocp_slope = _equilibrium(e, surface, excess)
+        c, c_by_i = _salt_at(w, n, i)
+        eta, by_j, by_surface, by_log = _kinetics(e, ew.rate, c / 1000.0, surface, j, thermal)
+        column = c / m.salt_step
+        kappa = m.transport[n] * _bilinear(m.conductivity, table, share, column)
+        ew.ocp[k] = ocp
+        ew.difference[k] = ocp + eta + film * j
+        ew.by_flux[k] = by_j + film + (ocp_slope + by_surface) * ew.gain
+        ew.log_salt[k] = log(c)
+        ew.log_by_current[k] = c_by_i / c
+        ew.by_current[k] = by_log * ew.log_by_current[k]
+        ew.resistance[k] = 0.5 * e.width[k] / kappa
+        ew.chi[k] = 0.5 * thermal * _bilinear(m.thermodynamic, table, share, column)
+
+
+@njit(cache=True, forceinline=True)
+def _dfn_faces(e, ew, surface_area, i):
+    """Find Newton's correction of the ionic current g at the faces; return the residual [V].
+
+    With g(0) = 0 and g(L) = J at the separator, charge is conserved exactly, and Ohm's laws of
+    both phases must give the same Delta = phi_s - phi_e between nodes:
+
+        d(Delta)/dxi = g / kappa - (J - g) / sigma - chi RT/F d(ln c_e)/dxi
+
+    Delta_k depends on j_k = (g_k+1 - g_k) / (a h_k) alone, so that the Jacobian is tridiagonal,
+    symmetric and definite. `correction` is that at fixed i, `slope` is dg/di.
+    """
+    nodes = e.width.size
+    total = e.sign * i
+    worst, pivot = 0.0, 0.0
+    for f in range(1, nodes):
+        left, right = f - 1, f
+        solid = 0.5 * (e.width[left] + e.width[right]) / e.conductivity
+        salt = ew.resistance[left] + ew.resistance[right]
+        chi = 0.5 * (ew.chi[left] + ew.chi[right])
+        stiff_left = ew.by_flux[left] / (surface_area * e.width[left])
+        stiff_right = ew.by_flux[right] / (surface_area * e.width[right])
+        residual = (
+            ew.difference[right]
+            - ew.difference[left]
+            - ew.ionic[f] * salt
+            + (total - ew.ionic[f]) * solid
+            + chi * (ew.log_salt[right] - ew.log_salt[left])
+        )
+        by_i = (
+            ew.by_current[right]
+            - ew.by_current[left]
+            + e.sign * solid
+            + chi * (ew.log_by_current[right] - ew.log_by_current[left])
+        )
+        if right == nodes - 1:
+            by_i += stiff_right * e.sign
+        worst = max(worst, abs(residual))
+        diagonal = stiff_left + stiff_right + salt + solid
+        if f > 1:
+            factor = stiff_left * pivot
+            diagonal -= factor * stiff_left
+            residual += factor * ew.correction[f - 1]
+            by_i += factor * ew.slope[f - 1]
+        pivot = 1.0 / diagonal
+        ew.pivot[f] = pivot
+        ew.correction[f] = residual
+        ew.slope[f] = by_i
+    ew.correction[0] = 0.0
+    ew.slope[0] = 0.0
+    correction, slope, stiff = 0.0, 0.0, 0.0
+    for f in range(nodes - 1, 0, -1):
+        correction = (ew.correction[f] + stiff * correction) * ew.pivot[f]
+        slope = (ew.slope[f] + stiff * slope) * ew.pivot[f]
+        ew.correction[f] = correction
+        ew.slope[f] = slope
+        stiff = ew.by_flux[f - 1] / (surface_area * e.width[f - 1])
+    ew.correction[nodes] = total - ew.ionic[nodes]
+    ew.slope[nodes] = e.sign
+    return worst
+
+
+@njit(cache=True, forceinline=True)
+def _dfn_potentials(e, ew, surface_area, film, edge, edge_by_i, i):
+    """Sum up an electrode's potentials with its nodes eliminated; `edge` is ln c_e there.
+
+    Returns, each with its d/di: phi_s at the collector less phi_e at the separator's edge, and
+    the plating potential, phi_s - phi_e at the edge less the drop in the film.
+    """
+    last = e.width.size - 1
+    total = e.sign * i
+    node_area = surface_area * e.width[last]
+    moved = (ew.correction[last + 1] - ew.correction[last]) / node_area
+    moved_by_i = (e.sign - ew.slope[last]) / node_area
+    # g rises linearly in a node: its mean over the half next to the separator.
+    ionic = 0.25 * (ew.ionic[last] + ew.correction[last] + 3.0 * total)
+    ionic_by_i = 0.25 * (ew.slope[last] + 3.0 * e.sign)
+    potential = (
+        ew.difference[last]
+        + ew.by_flux[last] * moved
+        + ew.resistance[last] * ionic
+        - ew.chi[last] * (edge - ew.log_salt[last])
+    )
+    by_i = (
+        ew.by_current[last]
+        + ew.by_flux[last] * moved_by_i
+        + ew.resistance[last] * ionic_by_i
+        - ew.chi[last] * (edge_by_i - ew.log_by_current[last])
+    )
+    half = 0.5 * e.width[last] / e.conductivity
+    plating = potential - half * (total - ionic) - film * (ew.flux[last] + moved)
+    plating_by_i = by_i - half * (e.sign - ionic_by_i) - film * moved_by_i
+    for f in range(1, last + 1):
+        solid = 0.5 * (e.width[f - 1] + e.width[f]) / e.conductivity
+        potential += solid * (total - ew.ionic[f] - ew.correction[f])
+        by_i += solid * (e.sign - ew.slope[f])
+    half = 0.5 * e.width[0] / e.conductivity
+    potential += half * (total - 0.25 * (ew.ionic[1] + ew.correction[1]))
+    by_i += half * (e.sign - 0.25 * ew.slope[1])
+    return potential, by_i, plating, plating_by_i
+
+
+@njit(cache=True)
+def _dfn(m, cell, s, w, i):
+    """Linearise the voltage and the plating potential of a cell around i [A/m2] (DFN).
+
+    V = P_p - P_n + i sum(h / kappa) + chi RT/F (ln c_e at one edge of the separator less that at
+    the other), with P of `_dfn_potentials`.
+    """
+    neg, pos = m.negative, m.positive
+    temperature = s.temperature
+    film = cell.film_resistance
+    _dfn_nodes(m, neg, w.negative, w, film, i, temperature)
+    _dfn_nodes(m, pos, w.positive, w, 0.0, i, temperature)
+    worst_n = _dfn_faces(neg, w.negative, cell.ne_surface, i)
+    worst_p = _dfn_faces(pos, w.positive, cell.pe_surface, i)
+    edge_n, edge_n_i = _edge(m, w, m.separator - 1, i)
+    edge_p, edge_p_i = _edge(m, w, m.separator_end - 1, i)
+    p_n, p_n_i, plating, plating_i = _dfn_potentials(
+        neg, w.negative, cell.ne_surface, film, edge_n, edge_n_i, i
+    )
+    p_p, p_p_i, _, _ = _dfn_potentials(pos, w.positive, cell.pe_surface, 0.0, edge_p, edge_p_i, i)
+    table, share = _row(m, temperature)
+    ohmic = 0.0
+    chi = 0.0
+    for k in range(m.separator, m.separator_end):
+        column = _salt_at(w, k, i)[0] / m.salt_step
+        ohmic += m.width[k] / (m.transport[k] * _bilinear(m.conductivity, table, share, column))
+        chi += _bilinear(m.thermodynamic, table, share, column)
+    chi *= GAS * temperature / FARADAY / (m.separator_end - m.separator)
+    w.voltage = p_p - p_n + i * ohmic + chi * (edge_p - edge_n)
+    w.slope = p_p_i - p_n_i + ohmic + chi * (edge_p_i - edge_n_i)
+    w.plating = plating
+    w.plating_slope = plating_i
+    w.residual = max(worst_n, worst_p)
+
+
+@njit(cache=True, forceinline=True)
+def _accept_faces(e, ew, surface_area, change, i):
+    nodes = e.width.size
+    for f in range(1, nodes):
+        ew.ionic[f] += ew.correction[f] + ew.slope[f] * change
+    ew.ionic[nodes] = e.sign * i
+    for k in range(nodes):
+        ew.flux[k] = (ew.ionic[k + 1] - ew.ionic[k]) / (surface_area * e.width[k])
+
+
+# -- a cell -------------------------------------------------------------------------------------
+
+
+@njit(cache=True)
+def _prepare(m, cell, s, w, dt, current):
+    """Do all of a cell's step that does not depend on its current; guess the rest from it."""
+    neg, pos = m.negative, m.positive
+    temperature = s.temperature
+    _prepare_particles(
+        m, neg, s.negative, w.negative, temperature, dt, cell.ne_diffusivity, cell.ne_rate
+    )
+    _prepare_particles(
+        m, pos, s.positive, w.positive, temperature, dt, cell.pe_diffusivity, cell.pe_rate
+    )
+    i = current / cell.area
+    if m.dfn:
+        change = i - s.current / cell.area
+        _start_dfn(neg, s.negative, w.negative, cell.ne_surface, change)
+        _start_dfn(pos, s.positive, w.positive, cell.pe_surface, change)
+    _set_sources(m, neg, w.negative, w, cell.ne_surface, i)
+    _set_sources(m, pos, w.positive, w, cell.pe_surface, i)
+    for k in range(m.separator, m.separator_end):
+        w.source[0, k] = 0.0
+        w.source[1, k] = 0.0
+    _prepare_salt(m, s, w, dt)
+    _solve_salt(m, s, w, dt, 0, 1.0)
+    _solve_salt(m, s, w, dt, 1, 0.0)
+    w.current = current
+    w.temperature = temperature
+
+
+@njit(cache=True, forceinline=True)
+def _linearise(m, cell, s, w):
+    """Set voltage and dV/dI of a cell at the current reached so far."""
+    i = w.current / cell.area
+    if m.dfn:
+        _dfn(m, cell, s, w, i)
+    else:
+        _spme(m, cell, s, w, i)
+    w.voltage += w.current * cell.contact_resistance
+    w.slope = w.slope / cell.area + cell.contact_resistance
+    w.plating_slope /= cell.area
+
+
+@njit(cache=True, forceinline=True)
+def _accept(m, cell, w, current):
+    """Move a cell along its linearisation to the current that the circuit gives it."""
+    change = current - w.current
+    w.current = current
+    w.voltage += w.slope * change
+    w.plating += w.plating_slope * change
+    if m.dfn:
+        i = current / cell.area
+        change /= cell.area
+        _accept_faces(m.negative, w.negative, cell.ne_surface, change, i)
+        _accept_faces(m.positive, w.positive, cell.pe_surface, change, i)
+
+
+@njit(cache=True, forceinline=True)
+def _reaction_heat(m, e, ew, surface_area, temperature):
+    """Return sum(a h j U) and sum(a h j T dU/dT) of an electrode [W/m2]."""
+    stored, reversible = 0.0, 0.0
+    for k in range(ew.flux.size):
+        width = e.width[k] if m.dfn else e.thickness
+        passed = surface_area * width * ew.flux[k]
+        stored += passed * ew.ocp[k]
+        if e.has_entropic:
+            surface = ew.base[k] + ew.gain * ew.flux[k]
+            reversible += passed * temperature * _cubic(e.entropic, surface)[0]
+    return stored, reversible
+
+
+@njit(cache=True)
+def _finish(m, cell, s, w, out, dt, coupling, warmed):
+    """Move a cell to the end of its step and write its outputs; return what went wrong or OK.
+
+    C dT/dt = Q - hA (T - T_ambient) - sum G (T - T_neighbour), solved exactly for constant Q and
+    neighbours; `coupling` is sum G and `warmed` sum G T_neighbour.
+    """
+    neg, pos = m.negative, m.positive
+    current = w.current
+    area = cell.area
+    reason = OK
+    if m.dfn:
+        _set_sources(m, neg, w.negative, w, cell.ne_surface, 0.0)
+        _set_sources(m, pos, w.positive, w, cell.pe_surface, 0.0)
+        _solve_salt(m, s, w, dt, 0, 1.0)
+        for k in range(m.width.size):
+            s.salt[k] = w.salt[0, k]
+    else:
+        i = current / area
+        w.negative.flux[0] = neg.sign * i / (cell.ne_surface * neg.thickness)
+        w.positive.flux[0] = pos.sign * i / (cell.pe_surface * pos.thickness)
+        for k in range(m.width.size):
+            s.salt[k] = w.salt[0, k] + w.salt[1, k] * i
+    for k in range(m.width.size):
+        if s.salt[k] <= m.salt * DEPLETION:
+            reason = DEPLETED
+    temperature = w.temperature
+    stored_n, reversible_n = _reaction_heat(m, neg, w.negative, cell.ne_surface, temperature)
+    stored_p, reversible_p = _reaction_heat(m, pos, w.positive, cell.pe_surface, temperature)
+    mixing_n, whole_n = _finish_particles(m, neg, s.negative, w.negative, cell.ne_surface, dt)
+    mixing_p, whole_p = _finish_particles(m, pos, s.positive, w.positive, cell.pe_surface, dt)
+    if not (whole_n and whole_p):
+        reason = STOICHIOMETRY
+    reversible = area * (reversible_n + reversible_p)
+    heat = current * w.voltage - area * (stored_n + stored_p) + reversible
+    heat += current * current * m.collector_resistance / area
+    conductance = cell.cooling + coupling
+    capacity = cell.heat_capacity
+    if conductance > 0.0:
+        settled = (heat + cell.cooling * cell.ambient + warmed) / conductance
+        s.temperature = settled + (temperature - settled) * exp(-conductance * dt / capacity)
+    else:
+        s.temperature = temperature + heat * dt / capacity
+    s.current = current
+    mean = 0.0
+    for k in range(s.negative.mean.size):
+        mean += s.negative.mean[k] * (neg.width[k] / neg.thickness if m.dfn else 1.0)
+    out.current = current
+    out.voltage = w.voltage
+    out.soc = (mean - cell.x_0) / cell.x_window
+    out.temperature = s.temperature
+    out.plating = w.plating
+    out.heat = heat
+    out.reversible = reversible
+    out.mixing = area * (mixing_n + mixing_p)
+    if not (isfinite(w.voltage) and isfinite(s.temperature)):
+        reason = NO_SOLUTION
+    return reason
+
+
+# -- the circuit --------------------------------------------------------------------------------
+
+
+@njit(cache=True)
+def _factorise(matrix):
+    """Replace the lower band of a symmetric matrix by its L D L' (1/D on the diagonal)."""
+    nodes, width = matrix.shape
+    for k in range(nodes):
+        inverse = 1.0 / matrix[k, 0]
+        matrix[k, 0] = inverse
+        reach = min(width, nodes - k)
+        for r in range(1, reach):
+            factor = matrix[k, r] * inverse
+            for c in range(r, reach):
+                matrix[k + r, c - r] -= factor * matrix[k, c]
+
+
+@njit(cache=True)
+def _substitute(matrix, side):
+    nodes, width = matrix.shape
+    for k in range(nodes):
+        scaled = side[k] * matrix[k, 0]
+        for r in range(1, min(width, nodes - k)):
+            side[k + r] -= matrix[k, r] * scaled
+    for k in range(nodes - 1, -1, -1):
+        value = side[k]
+        for r in range(1, min(width, nodes - k)):
+            value -= matrix[k, r] * side[k + r]
+        side[k] = value * matrix[k, 0]
+
+
+@njit(cache=True)
+def _solve_circuit(circuit, cells, work, first, mode, setpoint, matrix, fixed, unit):
+    """Solve Kirchhoff's laws for linearised cells; return the pack's current and voltage.
+
+    Nodal analysis: a cell is a voltage source in series with dV/dI and its connections. The nodes'
+    potentials are `fixed` + `unit` times the pack's current, which the mode then sets; NaN where
+    it cannot.
+    """
+    matrix[:, :] = circuit.conductance
+    fixed[:] = 0.0
+    unit[:] = 0.0
+    unit[circuit.terminal] = 1.0
+    for c in range(circuit.plus.size):
+        if cells[first + c].connected:
+            w = work[c]
+            conductance = 1.0 / (w.slope + circuit.series_resistance[c])
+            source = (w.voltage - w.slope * w.current) * conductance
+            plus, minus = circuit.plus[c], circuit.minus[c]
+            if plus >= 0:
+                matrix[plus, 0] += conductance
+                fixed[plus] += source
+            if minus >= 0:
+                matrix[minus, 0] += conductance
+                fixed[minus] -= source
+            if plus >= 0 and minus >= 0:
+                matrix[min(plus, minus), abs(plus - minus)] -= conductance
+    _factorise(matrix)
+    _substitute(matrix, fixed)
+    _substitute(matrix, unit)
+    open_circuit = fixed[circuit.terminal]
+    resistance = unit[circuit.terminal] + circuit.terminal_resistance
+    current = setpoint
+    if mode == VOLTAGE:
+        current = (setpoint - open_circuit) / resistance
+    elif mode == POWER:
+        # P = V I = (open_circuit + resistance I) I: the root that vanishes with P
+        root = open_circuit * open_circuit + 4.0 * resistance * setpoint
+        current = 2.0 * setpoint / (open_circuit + sqrt(root)) if root >= 0.0 else nan
+    elif mode == CELL_VOLTAGE:
+        current = nan
+        for c in range(circuit.plus.size):
+            if cells[first + c].connected:
+                w = work[c]
+                at_zero, per_current = _branch(circuit, w, c, fixed, unit)
+                if per_current > 0.0:
+                    voltage = w.voltage + w.slope * (at_zero - w.current)
+                    held = (setpoint - voltage) / (w.slope * per_current)
+                    current = held if isnan(current) else min(current, held)
+    return current, open_circuit + resistance * current
+
+
+@njit(cache=True, forceinline=True)
+def _branch(circuit, w, c, fixed, unit):
+    """Return the current of a cell at no pack current, and per ampere of it."""
+    plus, minus = circuit.plus[c], circuit.minus[c]
+    across, per_current = 0.0, 0.0
+    if plus >= 0:
+        across += fixed[plus]
+        per_current += unit[plus]
+    if minus >= 0:
+        across -= fixed[minus]
+        per_current -= unit[minus]
+    conductance = 1.0 / (w.slope + circuit.series_resistance[c])
+    return (across - w.voltage + w.slope * w.current) * conductance, per_current * conductance
+
+
+# -- a pack -------------------------------------------------------------------------------------
+
+
+@njit(cache=True)
+def _step(
+    m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt
+):
+    """Take one pack through a step; return OK or what went wrong (the state is then spoilt).
+
+    Newton's method on all cells and the circuit at once: each cell is linearised with its inner
+    unknowns eliminated, the circuit gives the currents, the cells take them back.
+    """
+    size = circuit.plus.size
+    first = pack * size
+    change = setpoint - pack_out[pack, 0] if mode == CURRENT else 0.0
+    for c in range(size):
+        guess = 0.0
+        if cells[first + c].connected:
+            guess = states[first + c].current + change * circuit.share
+        _prepare(m, cells[first + c], states[first + c], work[c], dt, guess)
+    fixed, unit = sides[0], sides[1]
+    solved = False
+    current, voltage = 0.0, 0.0
+    for _ in range(ITERATIONS):
+        for c in range(size):
+            _linearise(m, cells[first + c], states[first + c], work[c])
+        current, voltage = _solve_circuit(
+            circuit, cells, work, first, mode, setpoint, matrix, fixed, unit
+        )
+        worst = 0.0
+        for c in range(size):
+            w = work[c]
+            branch = 0.0
+            if cells[first + c].connected:
+                at_zero, per_current = _branch(circuit, w, c, fixed, unit)
+                branch = at_zero + per_current * current
+            worst = max(worst, abs(w.slope * (branch - w.current)), w.residual)
+            _accept(m, cells[first + c], w, branch)
+        if not isfinite(current) or not isfinite(worst):
+            break
+        if worst < TOLERANCE:
+            solved = True
+            break
+    if not solved:
+        return NO_SOLUTION
+    reason = OK
+    for c in range(size):
+        coupling, warmed = 0.0, 0.0
+        if circuit.coupling > 0.0:
+            for n in range(circuit.neighbours.shape[1]):
+                other = circuit.neighbours[c, n]
+                if other >= 0:
+                    coupling += circuit.coupling
+                    warmed += circuit.coupling * work[other].temperature
+        row = first + c
+        found = _finish(m, cells[row], states[row], work[c], outputs[row], dt, coupling, warmed)
+        reason = max(reason, found)
+    pack_out[pack, 0] = current
+    pack_out[pack, 1] = voltage
+    return reason
+
+
+@njit(cache=True, forceinline=True)
+def _worse(excess, which, worst, reason):
+    return (excess, which) if excess > worst else (worst, reason)
+
+
+@njit(cache=True)
+def _violation(cells, outputs, pack_out, pack, size, limits):
+    """Return by how much the most exceeded limit is exceeded (in its unit), and which it is.
+
+    `limits` has one entry a reason; NaN is no limit, and compares false.
+    """
+    worst, reason = -inf, OK
+    stored, capacity = 0.0, 0.0
+    for row in range(pack * size, pack * size + size):
+        out = outputs[row]
+        excess = out.temperature - limits[TEMPERATURE_MAX]
+        worst, reason = _worse(excess, TEMPERATURE_MAX, worst, reason)
+        if cells[row].connected:
+            excess = out.voltage - limits[CELL_VOLTAGE_MAX]
+            worst, reason = _worse(excess, CELL_VOLTAGE_MAX, worst, reason)
+            excess = limits[CELL_VOLTAGE_MIN] - out.voltage
+            worst, reason = _worse(excess, CELL_VOLTAGE_MIN, worst, reason)
+            excess = limits[PLATING_MIN] - out.plating
+            worst, reason = _worse(excess, PLATING_MIN, worst, reason)
+            stored += out.soc * cells[row].capacity
+            capacity += cells[row].capacity
+    current, voltage = pack_out[pack, 0], pack_out[pack, 1]
+    soc = stored / capacity
+    worst, reason = _worse(soc - limits[SOC_MAX], SOC_MAX, worst, reason)
+    worst, reason = _worse(limits[SOC_MIN] - soc, SOC_MIN, worst, reason)
+    worst, reason = _worse(voltage - limits[PACK_VOLTAGE_MAX], PACK_VOLTAGE_MAX, worst, reason)
+    worst, reason = _worse(limits[PACK_VOLTAGE_MIN] - voltage, PACK_VOLTAGE_MIN, worst, reason)
+    return _worse(limits[CURRENT_MIN] - abs(current), CURRENT_MIN, worst, reason)
+
+
+@njit(cache=True)
+def _advance(
+    m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
+    limits, rows, kept,
+):  # fmt: skip
+    """Step, or stop within EVENT_TIME after the first limit crossed; return time and reason.
+
+    The crossing is bracketed by halving, because the way to it may lead through times that have
+    no solution. Where that is what stops the pack, it stops within EVENT_TIME before.
+    """
+    size = circuit.plus.size
+    first = pack * size
+    kept[:, :] = rows[first : first + size]
+    last = pack_out[pack, 0]
+    low, high, trial = 0.0, dt, dt
+    reason = OK
+    while True:
+        failure = _step(
+            m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode,
+            setpoint, trial,
+        )  # fmt: skip
+        excess, crossed = _violation(cells, outputs, pack_out, pack, size, limits)
+        if failure != OK:
+            high, reason = trial, failure
+        elif excess >= 0.0:
+            high, reason = trial, crossed
+        else:
+            low = trial
+        narrow = high - low <= EVENT_TIME
+        at_crossing = reason < DEPLETED
+        if reason == OK or (narrow and trial == (high if at_crossing else low)):
+            return trial, reason
+        if narrow:
+            trial = high if at_crossing else low
+        else:
+            trial = 0.5 * (low + high)
+        rows[first : first + size] = kept
+        pack_out[pack, 0] = last
+
+
+@njit(cache=True, nogil=True)
+def step_packs(
+    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, first, stride, mode,
+    setpoint, dt, reason,
+):  # fmt: skip
+    """Take packs `first`, `first + stride`, ... through a step, each with its own set-point.
+
+    Parameters
+    ----------
+    models, circuit, cells, states, outputs
+        A record (1,), the circuit, and records (packs * size,); see `Layout`. `states` and
+        `outputs` are changed in place.
+    pack_out
+        (packs, 2): current [A] and voltage [V] of each pack; changed.
+    work, matrix, sides
+        Scratch of one thread: (size,) records, (nodes, bandwidth + 1) and (2, nodes).
+    mode, setpoint, dt
+        (packs,); a pack whose dt is NaN is left as it is.
+    reason
+        (packs,), written.
+    """
+    for pack in range(first, mode.size, stride):
+        if dt[pack] >= 0.0:
+            reason[pack] = _step(
+                models[0], circuit, cells, states, outputs, pack_out, work, matrix, sides, pack,
+                mode[pack], setpoint[pack], dt[pack],
+            )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def advance_packs(
+    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, first, stride, mode,
+    setpoint, dt, reason, limits, rows, kept, elapsed,
+):  # fmt: skip
+    """As `step_packs`, but stop each pack at the first of its limits.
+
+    `limits` is (packs, reasons), NaN for none; `rows` is `states` as numbers, (packs * size,
+    columns), and `kept` scratch for one pack of it; `elapsed` [s] (packs,) is written.
+    """
+    for pack in range(first, mode.size, stride):
+        if dt[pack] >= 0.0:
+            elapsed[pack], reason[pack] = _advance(
+                models[0], circuit, cells, states, outputs, pack_out, work, matrix, sides, pack,
+                mode[pack], setpoint[pack], dt[pack], limits[pack], rows, kept,
+            )  # fmt: skip
