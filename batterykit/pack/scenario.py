@@ -8,7 +8,8 @@ own, from the raw stream of PCG64, which numpy promises never to change.
 capacity 2 % (electrode area), resistance 10 % of the parameter set's own (`pack.ageing`), initial
 state of charge 2 points, cooling 20 %; normal, cut off at three standard deviations, so that no
 impossible cell is drawn. (The record's 40 new cells have 0.4 % in capacity and 3 % in resistance.)
-**Aged** is spread after 500 cycles from 0 to 100 % at 25 degC.
+Cells in parallel start unequal as well, and even out through their busbars. **Aged** is spread
+after 500 cycles from 0 to 100 % at 25 degC.
 
 **Frozen sets.** For learning to charge and for judging it, at seed 0: `train` (200 packs) and
 `heldout` (100) are alike, with a mean state of health of 0.9 to 1, between 15 and 35 degC;
@@ -149,7 +150,7 @@ def draw(
     packs
         How many, counted from the first, or the numbers of the packs wanted.
     cells
-        Of one pack. A smaller pack has the first cells of a larger one.
+        Of one pack. New cells of a smaller pack are the first of a larger one.
     parameters
         Of the fresh cell.
     soc
@@ -417,11 +418,7 @@ def _state(
             "`batterykit features dma`",
             file=store.path,
         )
-    one = (
-        analysis.sel(cell=cell)
-        if "cell" in analysis.indexes
-        else analysis.isel(cell=known.index(cell))
-    )
+    one = analysis.sel(cell=cell)
     numbers = one["rpt"].values.astype(int)
     modes = np.stack([one[name].values for name in ("lli", "lam_pe", "lam_ne")])
     usable = numbers[np.isfinite(modes).all(axis=0)]
