@@ -320,7 +320,7 @@ def _stoichiometry(
         low, high = np.where(value < 0, x, low), np.where(value < 0, high, x)
         with np.errstate(divide="ignore", invalid="ignore"):
             newton = x - value / slope
-        inside = (newton > low) & (newton < high)
+        inside = (newton >= low) & (newton <= high)
         last, x = x, np.where(settled, x, np.where(inside, newton, (low + high) / 2))
         settled = settled | (np.abs(x - last) < _CLOSE)
         if settled.all():
