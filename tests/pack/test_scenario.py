@@ -22,8 +22,10 @@ from batterykit.features.options import DmaOptions
 from batterykit.pack import balance, scenario
 from batterykit.pack.ageing import resistance
 from batterykit.pack.cell import Cells
+from batterykit.pack.network import build
 from batterykit.pack.parameters import CellParameters, read_parameters
 from batterykit.pack.scenario import RECIPES, TRUTH, Scenario, draw, from_store
+from batterykit.pack.simulator import CURRENT, REASONS, Limits, PackSimulator
 from batterykit.store import Store
 
 FROZEN = ("train", "heldout", "shifted")
@@ -260,6 +262,49 @@ def test_every_cell_can_be_and_has_the_capacity_that_pybamm_finds_for_its_losses
         )["Q"]
         assert found.truth["capacity"][place] == pytest.approx(expected, rel=2e-5)
         assert found.truth["soh"][place] == pytest.approx(expected / (area * unaged), rel=2e-5)
+
+
+@pytest.fixture(scope="module", params=["spme", "dfn"])
+def simulated(
+    request: pytest.FixtureRequest, chen: CellParameters
+) -> tuple[Scenario, PackSimulator]:
+    """A dozen aged cells, each by itself."""
+    found = draw("shifted", 0, 12, 1, chen, ambient=298.15)
+    alone = build(1, 1, busbar=0.0, terminal=0.0)
+    simulator = PackSimulator(chen, alone, found.cells, packs=12, model=request.param, threads=1)
+    return found, simulator
+
+
+def test_an_aged_cell_discharged_at_c_50_gives_the_capacity_of_its_window(
+    simulated: tuple[Scenario, PackSimulator], chen: CellParameters
+) -> None:
+    found, simulator = simulated
+    capacity = found.truth["capacity"][:, 0]
+    passed, empty = np.zeros(12), np.zeros(12, dtype=bool)
+    simulator.reset(soc=1.0)
+    while not empty.all():
+        simulator.advance(
+            CURRENT,
+            -capacity / 50,
+            np.where(empty, np.nan, 100.0),
+            Limits(cell_voltage_min=chen.lower_voltage),
+        )
+        passed += np.where(empty, 0.0, simulator.elapsed) * capacity / 50 / 3600
+        empty |= simulator.reason != 0
+    assert {REASONS[reason] for reason in simulator.reason} == {"cell_voltage_min"}
+    np.testing.assert_allclose(passed, capacity, rtol=0.002)
+
+
+def test_the_simulator_finds_the_resistance_that_a_scenario_says(
+    simulated: tuple[Scenario, PackSimulator],
+) -> None:
+    found, simulator = simulated
+    simulator.reset(soc=0.5)
+    rest = simulator.voltage.copy()
+    simulator.step(CURRENT, 1e-3, 0.0)
+    np.testing.assert_allclose(
+        (simulator.voltage - rest) / 1e-3, found.truth["resistance"], rtol=0.005
+    )
 
 
 def test_the_surroundings_can_be_set(chen: CellParameters) -> None:
