@@ -39,6 +39,7 @@ for the import, 240 MB on the disk for ray alone.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
@@ -55,6 +56,7 @@ import numpy.typing as npt
 from batterykit.errors import BatterykitError, UsageError
 from batterykit.pack.cell import Cells
 from batterykit.pack.network import Network
+from batterykit.pack.parameters import SETS, read_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +93,18 @@ _VARIABLES = {
     "heat_reversible": ("Reversible heating [W]", "W"),
     "heat_contact": ("Lumped contact resistance heating [W]", "W"),
 }
+_PARTS = (  # that have a heat capacity
+    *("Negative electrode", "Positive electrode", "Separator"),
+    *("Negative current collector", "Positive current collector"),
+)
+_CHANGED = (  # by a cell's own numbers
+    "Number of electrodes connected in parallel to make a cell",
+    "Total heat transfer coefficient [W.m-2.K-1]",
+    *(f"{part} specific heat capacity [J.kg-1.K-1]" for part in _PARTS),
+    *(f"{side} electrode active material volume fraction" for side in ("Negative", "Positive")),
+    *(f"{side} particle diffusivity [m2.s-1]" for side in ("Negative", "Positive")),
+    *(f"{side} electrode exchange-current density [A.m-2]" for side in ("Negative", "Positive")),
+)
 _WINDOW = ("x_0", "x_100", "y_0", "y_100", "soc")  # fields that are no parameters of a model
 _STOPS = {  # PyBaMM's own events -> the simulator's reasons
     "Minimum voltage [V]": "cell_voltage_min",
@@ -143,24 +157,29 @@ class Step:
 
 
 def load_parameters(source: str | Path | pybamm.ParameterValues) -> Any:  # noqa: ANN401
-    """Return a copy of PyBaMM's `ParameterValues`: by the set's name, from a BPX file, or given.
+    """Return PyBaMM's `ParameterValues`, a copy, of whatever `read_parameters` takes.
 
     Raises
     ------
-    UsageError
-        No such set or file.
+    BatterykitError
+        Those of `read_parameters`.
     """
     pybamm = _pybamm()
     if not isinstance(source, str | Path):
         return source.copy()
-    if str(source) in pybamm.parameter_sets:
+    ours = SETS / f"{source}.json"
+    if str(source) in pybamm.parameter_sets and not ours.is_file():
         return pybamm.ParameterValues(str(source))
-    if Path(source).is_file():
-        return pybamm.ParameterValues.create_from_bpx(str(source))
-    raise UsageError(
-        f"no parameter set or BPX file '{source}'",
-        fix=f"use a file that exists or one of {', '.join(sorted(pybamm.parameter_sets))}",
-    )
+    read_parameters(source)  # says what is wrong with the name or the file
+    path = ours if ours.is_file() else Path(source)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if "Parameterisation" in content:
+        return pybamm.ParameterValues.create_from_bpx(path)
+    values = pybamm.ParameterValues(content["base"])
+    for name, change in content["changes"].items():
+        value = _times(values[name], change["factor"]) if isinstance(change, dict) else change
+        values.update({name: value}, check_already_exists=False)
+    return values
 
 
 def fresh_cells(
@@ -362,25 +381,25 @@ def _numbers(cells: Cells, size: int) -> dict[str, FloatArray]:
 
 def _apply(values: Any, cell: Mapping[str, Any], model: Model) -> dict[str, str]:  # noqa: ANN401
     """Write a cell's own numbers (or symbols) into parameter values; return the model's options."""
+    missing = [name for name in _CHANGED if name not in list(values.keys())]
+    if missing:
+        raise UsageError(
+            f"the parameter set has no '{missing[0]}'",
+            fix="take a set of a whole lithium-ion cell with lumped thermal parameters",
+        )
     changes: dict[str, Any] = {
         "Ambient temperature [K]": cell["ambient"],
         "Initial temperature [K]": cell["ambient"],
-        "Contact resistance [Ohm]": values["Contact resistance [Ohm]"] + cell["contact_resistance"],
+        "Contact resistance [Ohm]": values.get("Contact resistance [Ohm]", 0.0)  # BPX has none
+        + cell["contact_resistance"],
     }
 
     def scale(name: str, factor: Any) -> None:  # noqa: ANN401
-        value = values[name]
-        if callable(value):
-            changes[name] = lambda *arguments: factor * value(*arguments)
-        else:
-            changes[name] = factor * value
+        changes[name] = _times(values[name], factor)
 
     scale("Number of electrodes connected in parallel to make a cell", cell["area"])
     scale("Total heat transfer coefficient [W.m-2.K-1]", cell["cooling"])
-    for part in (
-        *("Negative electrode", "Positive electrode", "Separator"),
-        *("Negative current collector", "Positive current collector"),
-    ):
+    for part in _PARTS:
         scale(f"{part} specific heat capacity [J.kg-1.K-1]", cell["heat_capacity"])
     for short, side, start in (("ne", "negative", "x"), ("pe", "positive", "y")):
         title = side.capitalize()
@@ -403,6 +422,13 @@ def _apply(values: Any, cell: Mapping[str, Any], model: Model) -> dict[str, str]
         options |= {"SEI": "constant", "SEI film resistance": where}
     values.update(changes, check_already_exists=False)
     return options
+
+
+def _times(value: Any, factor: Any) -> Any:  # noqa: ANN401
+    """Return a parameter, a number or a function, times a factor."""
+    if callable(value):
+        return lambda *arguments: factor * value(*arguments)
+    return factor * value
 
 
 def _fine_mesh(model: Model) -> dict[str, Any]:
