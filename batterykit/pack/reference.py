@@ -8,7 +8,8 @@ moment of a switch belongs to what ends there. Both are imported when they are f
 **PyBaMM** (IDAKLU, lumped temperature, contact resistance switched on). The largest error of its
 spatial mesh, measured on a charge of Chen2020 from 10 % state of charge at 25 degC, without the
 ends, against twice the points in x and four times those in the particle (SPMe) or half as many
-again (DFN); it is no larger at 0 degC:
+again (DFN). It is no larger at 0 degC, nor for OKane2022 but for 0.2 mV of plating potential in the
+DFN at 2C:
 
 =============  ============  =======================  ==========================
 model, mesh    points        1C: V, plating, T        2C: V, plating, T
