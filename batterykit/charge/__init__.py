@@ -1,0 +1,1 @@
+"""Charging packs: protocols, and runs of the simulator that become datasets."""
