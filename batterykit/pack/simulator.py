@@ -43,7 +43,7 @@ MODES = (
 
 # Finite volumes in each electrode and in the separator, and how much narrower each is than the one
 # behind it on the way to the separator, where the reaction crowds.
-MESHES = {"spme": (10, 5, 1.0), "dfn": (8, 4, 0.85)}
+MESHES = {"spme": (16, 5, 1.0), "dfn": (8, 4, 0.9)}
 
 REASONS = {
     kernels.OK: "",
@@ -354,6 +354,24 @@ def _model(p: CellParameters, model: str) -> tuple[kernels.Layout, Records]:
     grades = narrowing ** np.arange(nodes)
     grades /= grades.sum()
     counts = (nodes, between, nodes)
+    width = np.concatenate(
+        [
+            p.negative.thickness * grades,
+            np.full(between, p.separator_thickness / between),
+            p.positive.thickness * grades[::-1],
+        ]
+    )
+    share = np.concatenate([-grades, np.zeros(between), grades[::-1]])
+    transport = np.repeat(
+        [
+            p.negative.transport_efficiency,
+            p.separator_transport_efficiency,
+            p.positive.transport_efficiency,
+        ],
+        counts,
+    )
+    length = width / transport
+    porosity = np.repeat([p.negative.porosity, p.separator_porosity, p.positive.porosity], counts)
     for name, e, sign, first in (
         ("negative", p.negative, -1, 0),
         ("positive", p.positive, 1, 2 * nodes + between - 1),
@@ -366,27 +384,19 @@ def _model(p: CellParameters, model: str) -> tuple[kernels.Layout, Records]:
             "dfn": model == "dfn",
             "decay": decay,
             "weight": weight * (0.2 / weight.sum()),
-            "width": np.concatenate(
-                [
-                    p.negative.thickness * grades,
-                    np.full(between, p.separator_thickness / between),
-                    p.positive.thickness * grades[::-1],
-                ]
-            ),
-            "porosity": np.repeat(
-                [p.negative.porosity, p.separator_porosity, p.positive.porosity], counts
-            ),
-            "transport": np.repeat(
-                [
-                    p.negative.transport_efficiency,
-                    p.separator_transport_efficiency,
-                    p.positive.transport_efficiency,
-                ],
-                counts,
-            ),
+            "width": width,
+            "transport": transport,
+            "volume": porosity * width,
+            "nearness": 1 / (0.5 * (length + np.append(length[1:], np.inf))),
+            "unit": (1 - p.transference) / kernels.FARADAY * share,
             "separator": nodes,
             "separator_end": nodes + between,
             "salt": p.electrolyte_concentration,
+            # What PyBaMM uses as the mean concentration of the SPMe: mean(eps c) mean(1 / eps),
+            # which no current changes. Marquis et al. (2019) use the initial concentration.
+            "property_salt": p.electrolyte_concentration
+            * np.average(porosity, weights=width)
+            * np.average(1 / porosity, weights=width),
             "transference": p.transference,
             "conductivity": p.conductivity,
             "diffusivity": p.electrolyte_diffusivity,
