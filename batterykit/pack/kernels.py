@@ -62,8 +62,9 @@ CURRENT, VOLTAGE, POWER, CELL_VOLTAGE = 0, 1, 2, 3  # what a pack's set-point is
     CURRENT_MIN,
     DEPLETED,
     STOICHIOMETRY,
+    TEMPERATURE_RANGE,
     NO_SOLUTION,
-) = range(13)
+) = range(14)
 
 STAGE = 1 - sqrt(0.5)  # the SDIRK's gamma
 ITERATIONS = 40
@@ -163,6 +164,7 @@ def layout(
             ("diffusivity", f, salts),  # m2/s
             ("thermodynamic", f, salts),
             ("cold", f),  # K, first of the T axis
+            ("hot", f),  # K, its last
             ("kelvin", f),  # K, its step
             ("salt_step", f),  # mol/m3, step of the c_e axis, from 0
             ("cold_inverse", f),  # 1/K, first of the 1/T axis
@@ -912,6 +914,8 @@ def _finish(m, cell, s, w, out, dt, coupling, warmed):
     out.heat = heat
     out.reversible = reversible
     out.mixing = area * (mixing_n + mixing_p)
+    if not (m.cold <= s.temperature <= m.hot):
+        reason = TEMPERATURE_RANGE
     if not (isfinite(w.voltage) and isfinite(s.temperature)):
         reason = NO_SOLUTION
     return reason

@@ -41,7 +41,7 @@ Inputs = dict[str, tuple[float, float]]  # name of a function's input: its lowes
 
 SETS = Path(__file__).parent / "sets"  # parameter sets of ours, NAME.json
 
-TEMPERATURES = (248.15, 348.15)  # K, range of all tables
+TEMPERATURES = (248.15, 383.15)  # K, range of all tables
 TEMPERATURE_STEP = 2.5  # K, of the electrolyte's tables
 CONCENTRATIONS = (0.0, 4000.0)  # mol/m3
 CONCENTRATION_STEP = 20.0  # mol/m3
@@ -153,7 +153,7 @@ class CellParameters:
         to 1e-7 m2/s) below 0 degC, above 60 degC or above 3000 mol/m3, its last value at a lower
         concentration is held; nearer to normal that is an error.
     inverse_temperature_grid
-        41 equal steps from 1/348.15 to 1/248.15 [1/K], so temperature falls along it.
+        41 equal steps from 1/383.15 to 1/248.15 [1/K], so temperature falls along it.
     heat_capacity
         Of the whole cell [J/K].
     cooling

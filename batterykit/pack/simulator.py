@@ -58,6 +58,7 @@ REASONS = {
     kernels.CURRENT_MIN: "current_min",
     kernels.DEPLETED: "electrolyte_depleted",
     kernels.STOICHIOMETRY: "stoichiometry",
+    kernels.TEMPERATURE_RANGE: "temperature_range",
     kernels.NO_SOLUTION: "no_solution",
 }
 
@@ -402,6 +403,7 @@ def _model(p: CellParameters, model: str) -> tuple[kernels.Layout, Records]:
             "diffusivity": p.electrolyte_diffusivity,
             "thermodynamic": p.thermodynamic,
             "cold": p.temperature_grid[0],
+            "hot": p.temperature_grid[-1],
             "kelvin": p.temperature_grid[1] - p.temperature_grid[0],
             "salt_step": p.concentration_grid[1],
             "cold_inverse": p.inverse_temperature_grid[0],
