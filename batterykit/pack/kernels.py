@@ -8,28 +8,30 @@ to the separator (L), so that one set of equations serves both: J = s i is the c
 passes from solid to electrolyte in the electrode, with s = -1 in the negative and +1 in the
 positive one, and j [A/m2 of particle surface] is positive where lithium leaves the particle.
 
-**Particle** (sphere, radius R, Fick's law). Its surface stoichiometry is the mean plus a deviation
+**Particle** (sphere, radius R, Fick's law). The stoichiometry at its surface is the mean plus a
+deviation::
 
-    c_surf = c_mean + sum_m w_m q_m,      dq_m/dt = lambda_m D/R2 (u - q_m),   u = -j R / (F c_max D)
-    dc_mean/dt = -3 j / (F R c_max)
+    c_surf = c_mean + sum_m w_m q_m        dc_mean/dt = -3 j / (F R c_max)
+    dq_m/dt = lambda_m D/R2 (u - q_m)      u = -j R / (F c_max D)
 
-For constant j the exact deviation is u (1/5 - sum_m 2/b_m2 exp(-b_m2 D t/R2)), tan b_m = b_m
-(Crank, The Mathematics of Diffusion, 1975, eq. 6.45): infinitely many modes, of which the fast ones
-matter in the first seconds. `simulator.MODES` replaces them by six whose sum is within 7e-4 of the
-exact one at all times. D scales all lambda alike, and for a j that is constant over a step every mode
-is solved exactly:  q <- u + (q - u) exp(-lambda D dt / R2).
+For constant j the exact deviation is u (1/5 - sum_m 2/b_m2 exp(-b_m2 D t/R2)) with tan b_m = b_m
+(Crank, The Mathematics of Diffusion, 2nd ed. 1975, eq. 6.45): infinitely many modes, of which the
+fast ones matter in the first seconds. `simulator.MODES` are six in their place, whose sum is within
+7e-4 of the final value at all times. D scales all lambda alike, and every mode is solved exactly
+for a j that is constant over the step: q <- u + (q - u) exp(-lambda D dt / R2).
 
 **Electrolyte** (finite volumes). eps dc/dt = d/dx (tau D_e dc/dx) + (1 - t+) a j / F, by the L-stable
-two-stage SDIRK of order 2 (Alexander, SIAM J. Numer. Anal. 14 (1977) 1006), diffusivity taken at the
-start of the step. The result is affine in the cell's current, so that the current that Kirchhoff's
-laws give a cell and the salt that this current moves are found together.
+SDIRK of two stages and order 2 (Alexander, SIAM J. Numer. Anal. 14 (1977) 1006), with D_e and the
+distribution of j along the electrode as they are at the start of the step. The result is affine in
+the cell's current, so that the current that Kirchhoff's laws give a cell and the salt that this
+current moves are found together.
 
 **Potentials.** SPMe: Marquis et al., J. Electrochem. Soc. 166 (2019) A3693, in the form that PyBaMM
-has: one particle an electrode, uniform j, conductivities at the mean concentration. DFN: Doyle,
-Fuller, Newman, J. Electrochem. Soc. 140 (1993) 1526; see `_dfn_electrode`.
+has: one particle an electrode, uniform j, conductivities at one concentration. DFN: Doyle, Fuller,
+Newman, J. Electrochem. Soc. 140 (1993) 1526; see `_dfn_faces`.
 
-**Heat** (lumped; Timms et al., SIAM J. Appl. Math. 81 (2021) 765). With the potentials above, the sum
-of ohmic and reaction heat is what goes in less what is stored, I V - A sum(a h j U).
+**Heat** (lumped; Timms et al., SIAM J. Appl. Math. 81 (2021) 765). With the potentials above, the
+ohmic and reaction heats add up to what goes in less what is stored, I V - A sum(a h j U).
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ CURRENT, VOLTAGE, POWER, CELL_VOLTAGE = 0, 1, 2, 3  # what a pack's set-point is
 
 STAGE = 1 - sqrt(0.5)  # the SDIRK's gamma
 ITERATIONS = 40
-TOLERANCE = 1e-6  # V; Newton's last correction, so the error left is of its square
+TOLERANCE = 3e-5  # V, Newton's last correction; what is left is its square over 2RT/F: 2e-8 V
 FLOOR = 1e-7  # of a stoichiometry and of a relative salt concentration, below which nothing is
 EVENT_TIME = 0.01  # s
 DEPLETION = 1e-3  # of the initial salt concentration: no salt is left
@@ -115,8 +117,9 @@ def layout(
 ) -> Layout:
     """Return the records for `nodes` finite volumes in each electrode, `between` in the separator.
 
-    `particles` is `nodes` (DFN) or 1 (SPMe); the rest are the shapes of tables. Widths of an electrode run from the collector to the
-    separator, those of the electrolyte from the negative collector to the positive one.
+    `particles` is `nodes` (DFN) or 1 (SPMe); the rest are the shapes of tables. What runs along an
+    electrode runs from its collector to the separator, what runs along the electrolyte from the
+    negative collector to the positive one.
     """
     f, i, whole = np.float64, np.int64, 2 * nodes + between
 
@@ -1147,10 +1150,9 @@ def _advance(
         at_crossing = reason < DEPLETED
         if reason == OK or (narrow and trial == (high if at_crossing else low)):
             return trial, reason
+        trial = 0.5 * (low + high)
         if narrow:
             trial = high if at_crossing else low
-        else:
-            trial = 0.5 * (low + high)
         rows[first : first + size] = kept
         pack_out[pack, 0] = last
 

@@ -207,14 +207,13 @@ class PackSimulator:
         BatterykitError
             A state of charge or temperature that cannot be.
         """
-        shape = (self.packs, self.size)
-        soc = np.broadcast_to(np.asarray(self.cells.soc if soc is None else soc, float), shape)
-        if temperature is None:
-            temperature = self.cells.ambient
-        temperature = np.broadcast_to(np.asarray(temperature, float), shape)
-        cells = self.cells
-        x = cells.x_0 + soc * (np.asarray(cells.x_100) - cells.x_0)
-        y = cells.y_0 + soc * (np.asarray(cells.y_100) - cells.y_0)
+        soc = self._every(self.cells.soc if soc is None else soc)
+        temperature = self._every(self.cells.ambient if temperature is None else temperature)
+        x_0, x_100, y_0, y_100 = (
+            np.asarray(getattr(self.cells, name)) for name in ("x_0", "x_100", "y_0", "y_100")
+        )
+        x = x_0 + soc * (x_100 - x_0)
+        y = y_0 + soc * (y_100 - y_0)
         for name, stoichiometry in (("negative", x), ("positive", y)):
             if not np.all((stoichiometry > 0) & (stoichiometry < 1)):
                 raise BatterykitError(
@@ -236,6 +235,10 @@ class PackSimulator:
         self._pack_out[:] = 0.0
         self.step(CURRENT, 0.0, 0.0)
         self.time[:] = 0.0
+
+    def _every(self, value: ArrayLike) -> FloatArray:
+        """Return one number, one a cell, or one a pack and cell, as (packs, size)."""
+        return np.broadcast_to(np.asarray(value, dtype=np.float64), (self.packs, self.size))
 
     def step(self, mode: ArrayLike, setpoint: ArrayLike, dt: ArrayLike) -> None:
         """Take every pack through one step.
@@ -285,13 +288,22 @@ class PackSimulator:
         BatterykitError
             A set-point that is not a number, or a negative dt.
         """
-        self._mode[:] = mode
-        self._setpoint[:] = setpoint
-        self._dt[:] = dt
+        for name, kept, value in (
+            ("mode", self._mode, mode),
+            ("set-point", self._setpoint, setpoint),
+            ("dt", self._dt, dt),
+        ):
+            try:
+                kept[:] = value
+            except ValueError as error:
+                raise BatterykitError(
+                    f"the {name} has shape {np.shape(value)}, and there are {self.packs} packs",
+                    fix="give one number, or one for each pack",
+                ) from error
         if (self._dt < 0).any() or not (np.isfinite(self._setpoint) | np.isnan(self._dt)).all():
             raise BatterykitError(
-                f"a step needs a number as set-point and a length of 0 s or more, not "
-                f"{setpoint} and {dt} s",
+                "a step needs a number as set-point and a length of 0 s or more, not "
+                f"{self._setpoint.tolist()} and {self._dt.tolist()} s",
                 fix="correct the protocol or the controller that asks for it",
             )
 
@@ -319,15 +331,18 @@ class PackSimulator:
             list(self._pool.map(lambda thread: entry(*arguments(thread)), range(threads)))
 
 
-def _entry(kernel: Any, arguments: tuple[Any, ...]) -> Callable[..., None]:
+def _entry(
+    kernel: Any,  # noqa: ANN401 - a dispatcher of numba, which has no types
+    arguments: tuple[Any, ...],
+) -> Callable[..., None]:
     """Return the machine code for these arguments, compiled or from the cache on disk.
 
     Called directly it takes 5 us; numba's own dispatch looks at every field of every record first
     and takes 80.
     """
-    import numba
+    from numba import typeof
 
-    signature = tuple(numba.typeof(argument) for argument in arguments)
+    signature = tuple(typeof(argument) for argument in arguments)  # type: ignore[no-untyped-call]
     kernel.compile(signature)
     entry: Callable[..., None] = kernel.get_overload(signature)
     return entry
