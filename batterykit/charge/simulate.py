@@ -28,6 +28,7 @@ FloatArray = npt.NDArray[np.float64]
 
 ZERO_CELSIUS = 273.15  # K
 INSTANT = 1e-6  # s; what is left of an interval below this is the rounding of sums
+ALIKE = 6  # decimals: cells that differ by less stand out together, and the first is named
 NO_STEP = -1  # of `step`, past a pack's end
 
 PROTOCOL_END = "protocol_end"
@@ -296,7 +297,7 @@ def extremes(dataset: xr.Dataset, pack: int = 0) -> list[Extreme]:
         values = one[name].values
         if np.isnan(values).all():  # a reference that does not know it
             continue
-        row, cell = (int(i) for i in np.unravel_index(choose(values), values.shape))
+        row, cell = (int(i) for i in np.unravel_index(choose(values.round(ALIKE)), values.shape))
         found.append(
             Extreme(
                 what,

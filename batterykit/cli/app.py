@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batterykit import __version__
-from batterykit.cli import cache, demo, features, ingest, runs, store, train, twin
+from batterykit.cli import cache, charge, demo, features, ingest, runs, store, train, twin
 from batterykit.cli.console import Console
 from batterykit.errors import BatterykitError
 
@@ -46,6 +46,7 @@ app.add_typer(cache.app, name="cache")
 app.command("twin")(twin.twin)
 app.command("train")(train.train)
 app.add_typer(runs.app, name="runs")
+app.add_typer(charge.app, name="charge")
 app.command("demo")(demo.demo)
 
 

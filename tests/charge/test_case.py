@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from batterykit.charge.case import Case, check_engine, differences, reference_for, run
-from batterykit.charge.protocols import Protocol, Rating, Stage, Way, cc, cccv, multistage, profile
+from batterykit.charge.protocols import (
+    Protocol,
+    Rating,
+    Stage,
+    Step,
+    Way,
+    cc,
+    cccv,
+    multistage,
+    profile,
+)
 from batterykit.errors import BatterykitError, UsageError
 from batterykit.pack.network import build
 from batterykit.pack.parameters import read_parameters
