@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from batterykit.cli.console import Console
+from batterykit.cli.features_report import say_where
 from batterykit.cli.options import JsonOption, QuietOption, StoreOption
 
 if TYPE_CHECKING:
@@ -246,10 +247,10 @@ def simulate(
         dt=dt,
         truth=drawn.truth,
     )
-    warmest = float(np.max(drawn.cells.ambient))
-    if rating.temperature_max <= warmest:
+    around = np.asarray(drawn.cells.ambient, dtype=np.float64)
+    if rating.temperature_max <= around.max():
         raise UsageError(
-            f"the cells begin at {warmest - ZERO_CELSIUS:g} degC, and --t-max is {t_max:g}",
+            f"the cells begin at {around.max() - ZERO_CELSIUS:g} degC, and --t-max is {t_max:g}",
             fix="take a higher --t-max or a lower --ambient",
         )
     rival = reference_for(case) if engine == "batterykit" else "batterykit"
@@ -281,8 +282,8 @@ def simulate(
         "connection_Ohm": connection,
         "terminals": terminals,
         "dt_s": dt,
+        "ambient_degC": round(float(around.mean()) - ZERO_CELSIUS, 9),
         **({} if t_max is None else {"t_max_degC": t_max}),
-        **({} if ambient is None else {"ambient_degC": ambient}),
     }
     run_id = write_run(
         opened,
@@ -291,19 +292,20 @@ def simulate(
         command=f"charge simulate --protocol {about['protocol']} --pack {pack}",
         note=_title(dataset),
     )
-    files = []
+    node = f"charge/{run_id}/trajectory"
+    report = None
     if plot:
-        from batterykit.plots.charge import charge_pictures
+        from batterykit.plots.charge import charge_report
 
-        files = charge_pictures(dataset, pictures / run_id)
+        report = charge_report(dataset, pictures / run_id, node=node, other=other)
     _show(console, dataset)
     if other is not None:
-        _show_differences(console, dataset, other, engine, rival)
-    node = f"charge/{run_id}/trajectory"
+        _show_differences(console, dataset, other, rival)
     console.say(f"Wrote {node} in {settings.store} (simulated in {seconds:.1f} s).")
-    for path in files:
-        console.say(f"{'Page' if path.suffix == '.html' else 'Picture'}: {path}")
-    console.say(f"Next: batterykit store export {node} --to {run_id}.nc, or the same with --plot")
+    if report is not None:
+        say_where(console, report)
+    plotted = "" if plot else ", or the same with --plot"
+    console.say(f"Next: batterykit store export {node} --to {run_id}.nc{plotted}")
     console.result(
         {
             "run_id": run_id,
@@ -313,7 +315,7 @@ def simulate(
             "options": dataset.attrs,
             **_payload(dataset),
             "comparison": None if other is None else _comparison(dataset, other, rival),
-            "pictures": files,
+            **({} if report is None else report._asdict()),
         }
     )
 
@@ -535,14 +537,12 @@ def _show(console: Console, dataset: xr.Dataset) -> None:
     )
 
 
-def _show_differences(
-    console: Console, dataset: xr.Dataset, other: xr.Dataset, engine: str, rival: str
-) -> None:
+def _show_differences(console: Console, dataset: xr.Dataset, other: xr.Dataset, rival: str) -> None:
     from batterykit.charge.case import differences
 
     ends = [float(one["duration"][0]) for one in (dataset, other)]
     console.table(
-        f"{engine} against {rival}: {ends[0]:,.1f} s against {ends[1]:,.1f} s",
+        f"{dataset.attrs['engine']} against {rival}: {ends[0]:,.1f} s against {ends[1]:,.1f} s",
         ["where both ran", "RMS", "largest", "unit"],
         [
             [one.what, f"{one.rms:.3f}", f"{one.largest:.3f}", one.units]

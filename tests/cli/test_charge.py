@@ -97,6 +97,7 @@ def test_each_run_is_a_new_node_with_the_same_numbers_and_all_options(
         "parameters": "OKane2022",
         "dt_s": 10.0,
         "t_max_degC": 60.0,
+        "ambient_degC": 25.0,
         "cutoff": 0.05,
         "hold": "cell",
         "engine": "batterykit",
@@ -171,6 +172,16 @@ def test_compare_prints_how_far_the_reference_is(charge: Charge) -> None:
     done = charge(*options, "--compare")
     assert "batterykit against pybamm" in done.out
     assert "plating potential" in done.out
+
+
+def test_plot_draws_pictures_and_a_page_into_a_folder_of_the_run(
+    charge: Charge, tmp_path: Path
+) -> None:
+    answer = charge(*QUICK, "--soc", "0.1:0.2", "--plot", "--pictures", "drawn", "--json").answer
+    folder = tmp_path / "drawn" / answer["run_id"]
+    assert Path(answer["page"]) == folder.relative_to(tmp_path) / "charge.html"
+    assert answer["node"] in (folder / "charge.html").read_text()
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in answer["pictures"])
 
 
 def test_a_reference_may_compute_it_instead(charge: Charge, tmp_path: Path) -> None:
