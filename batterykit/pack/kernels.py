@@ -20,11 +20,11 @@ fast ones matter in the first seconds. `simulator.MODES` are six in their place,
 7e-4 of the final value at all times. D scales all lambda alike, and every mode is solved exactly
 for a j that is constant over the step: q <- u + (q - u) exp(-lambda D dt / R2).
 
-**Electrolyte** (finite volumes). eps dc/dt = d/dx (tau D_e dc/dx) + (1 - t+) a j / F, by the L-stable
-SDIRK of two stages and order 2 (Alexander, SIAM J. Numer. Anal. 14 (1977) 1006), with D_e and the
-distribution of j along the electrode as they are at the start of the step. The result is affine in
-the cell's current, so that the current that Kirchhoff's laws give a cell and the salt that this
-current moves are found together.
+**Electrolyte** (finite volumes). eps dc/dt = d/dx (tau D_e dc/dx) + (1 - t+) a j / F, by the SDIRK
+of two stages and order 2 that is L-stable (Alexander, SIAM J. Numer. Anal. 14 (1977) 1006), with
+D_e and the distribution of j along the electrode as they are at the start of the step. The result
+is affine in the cell's current, so that the current that Kirchhoff's laws give a cell and the salt
+that this current moves are found together.
 
 **Potentials.** SPMe: Marquis et al., J. Electrochem. Soc. 166 (2019) A3693, in the form that PyBaMM
 has: one particle an electrode, uniform j, conductivities at one concentration. DFN: Doyle, Fuller,
@@ -73,6 +73,8 @@ ITERATIONS = 40
 TOLERANCE = 3e-5  # V, Newton's last correction; what is left is its square over 2RT/F: 2e-8 V
 FLOOR = 1e-7  # of a stoichiometry and of a relative salt concentration, below which nothing is
 EVENT_TIME = 0.01  # s
+FAR = 0.1  # share by which guessed and found salt concentration may differ after a whole step
+SHORTEST = 0.5  # s, of the parts that a step is cut into where it has no solution
 DEPLETION = 1e-3  # of the initial salt concentration: no salt is left
 
 
@@ -241,6 +243,7 @@ def layout(
             ("source", f, whole),  # of salt[0], mol/m2/s
             ("pivot", f, whole),
             ("link", f, whole),  # to the next node, m
+            ("guess", f, whole),  # c_e with which the potentials were found
             ("bend", f, whole),  # c'' h2 / 6 of the nodes beside an interface, mol/m3
             ("current", f),  # A, where the rest is taken
             ("voltage", f),
@@ -864,8 +867,11 @@ def _reaction_heat(m, e, ew, surface_area, temperature):
 
 
 @njit(cache=True)
-def _finish(m, cell, s, w, out, dt, coupling, warmed):
+def _finish(m, cell, s, w, out, dt, coupling, warmed, far):
     """Move a cell to the end of its step and write its outputs; return what went wrong or OK.
+
+    In the DFN the salt is moved by the j that was found, not by the guess with which it was found;
+    where the two are further apart than the share `far`, the step was too long.
 
     C dT/dt = Q - hA (T - T_ambient) - sum G (T - T_neighbour), solved exactly for constant Q and
     neighbours; `coupling` is sum G and `warmed` sum G T_neighbour.
@@ -875,10 +881,14 @@ def _finish(m, cell, s, w, out, dt, coupling, warmed):
     area = cell.area
     reason = OK
     if m.dfn:
+        for k in range(m.width.size):
+            w.guess[k] = _salt_at(w, k, current / area)[0]
         _set_sources(m, w, cell, dt, 0.0)
         _solve_salt(m, s, w, dt)
         for k in range(m.width.size):
             s.salt[k] = w.salt[0, k]
+            if abs(s.salt[k] - w.guess[k]) > far * w.guess[k]:
+                reason = NO_SOLUTION
     else:
         i = current / area
         w.negative.flux[0] = neg.sign * i / (cell.ne_surface * neg.thickness)
@@ -1025,9 +1035,10 @@ def _branch(circuit, w, c, fixed, unit):
 
 
 @njit(cache=True)
-def _step(
-    m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt
-):
+def _whole_step(
+    m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
+    far,
+):  # fmt: skip
     """Take one pack through a step; return OK or what went wrong (the state is then spoilt).
 
     Newton's method on all cells and the circuit at once: each cell is linearised with its inner
@@ -1065,6 +1076,11 @@ def _step(
             solved = True
             break
     if not solved:
+        for c in range(size):
+            i = work[c].current / cells[first + c].area
+            for k in range(m.width.size):
+                if not _salt_at(work[c], k, i)[0] > m.salt * DEPLETION:
+                    return DEPLETED
         return NO_SOLUTION
     reason = OK
     for c in range(size):
@@ -1076,11 +1092,45 @@ def _step(
                     coupling += circuit.coupling
                     warmed += circuit.coupling * work[other].temperature
         row = first + c
-        found = _finish(m, cells[row], states[row], work[c], outputs[row], dt, coupling, warmed)
+        found = _finish(
+            m, cells[row], states[row], work[c], outputs[row], dt, coupling, warmed, far
+        )
         reason = max(reason, found)
     pack_out[pack, 0] = current
     pack_out[pack, 1] = voltage
     return reason
+
+
+@njit(cache=True)
+def _step(
+    m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
+    rows, kept,
+):  # fmt: skip
+    """Take one pack through a step, in as many equal parts as it needs to have a solution.
+
+    Where salt runs short, a long step with the distribution of j of its start has none. A pack that
+    has none in parts of SHORTEST either goes to that end: the state is then spoilt.
+    """
+    first = pack * circuit.plus.size
+    kept[:, :] = rows[first : first + circuit.plus.size]
+    last = pack_out[pack, 0]
+    parts = 1
+    while True:
+        shortest = dt <= SHORTEST * parts
+        far = inf if shortest else FAR
+        reason = OK
+        for _ in range(parts):
+            reason = _whole_step(
+                m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode,
+                setpoint, dt / parts, far,
+            )  # fmt: skip
+            if reason != OK:
+                break
+        if reason == OK or shortest:
+            return reason
+        parts *= 2
+        rows[first : first + circuit.plus.size] = kept
+        pack_out[pack, 0] = last
 
 
 @njit(cache=True, forceinline=True)
@@ -1130,14 +1180,15 @@ def _advance(
     """
     size = circuit.plus.size
     first = pack * size
-    kept[:, :] = rows[first : first + size]
+    start, kept = kept[0], kept[1]
+    start[:, :] = rows[first : first + size]
     last = pack_out[pack, 0]
     low, high, trial = 0.0, dt, dt
     reason = OK
     while True:
         failure = _step(
             m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode,
-            setpoint, trial,
+            setpoint, trial, rows, kept,
         )  # fmt: skip
         excess, crossed = _violation(cells, outputs, pack_out, pack, size, limits)
         if failure != OK:
@@ -1153,14 +1204,14 @@ def _advance(
         trial = 0.5 * (low + high)
         if narrow:
             trial = high if at_crossing else low
-        rows[first : first + size] = kept
+        rows[first : first + size] = start
         pack_out[pack, 0] = last
 
 
 @njit(cache=True, nogil=True)
 def step_packs(
-    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, first, stride, mode,
-    setpoint, dt, reason,
+    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, first,
+    stride, mode, setpoint, dt, reason,
 ):  # fmt: skip
     """Take packs `first`, `first + stride`, ... through a step, each with its own set-point.
 
@@ -1171,8 +1222,11 @@ def step_packs(
         `outputs` are changed in place.
     pack_out
         (packs, 2): current [A] and voltage [V] of each pack; changed.
-    work, matrix, sides
-        Scratch of one thread: (size,) records, (nodes, bandwidth + 1) and (2, nodes).
+    work, matrix, sides, kept
+        Scratch of one thread: (size,) records, (nodes, bandwidth + 1), (2, nodes) and (2, size,
+        columns).
+    rows
+        `states` as numbers, (packs * size, columns).
     mode, setpoint, dt
         (packs,); a pack whose dt is NaN is left as it is.
     reason
@@ -1182,19 +1236,18 @@ def step_packs(
         if dt[pack] >= 0.0:
             reason[pack] = _step(
                 models[0], circuit, cells, states, outputs, pack_out, work, matrix, sides, pack,
-                mode[pack], setpoint[pack], dt[pack],
+                mode[pack], setpoint[pack], dt[pack], rows, kept[0],
             )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
 def advance_packs(
-    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, first, stride, mode,
-    setpoint, dt, reason, limits, rows, kept, elapsed,
+    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, first,
+    stride, mode, setpoint, dt, reason, limits, elapsed,
 ):  # fmt: skip
     """As `step_packs`, but stop each pack at the first of its limits.
 
-    `limits` is (packs, reasons), NaN for none; `rows` is `states` as numbers, (packs * size,
-    columns), and `kept` scratch for one pack of it; `elapsed` [s] (packs,) is written.
+    `limits` is (packs, reasons), NaN for none; `elapsed` [s] (packs,) is written.
     """
     for pack in range(first, mode.size, stride):
         if dt[pack] >= 0.0:

@@ -187,6 +187,7 @@ class PackSimulator:
                 np.zeros(size, self._layout.work),
                 np.zeros_like(self._circuit.conductance),
                 np.zeros((2, network.nodes)),
+                np.zeros((2, size, self.state.shape[2])),
             )
             for _ in range(workers)
         ]
@@ -237,8 +238,21 @@ class PackSimulator:
         self.time[:] = 0.0
 
     def _every(self, value: ArrayLike) -> FloatArray:
-        """Return one number, one a cell, or one a pack and cell, as (packs, size)."""
-        return np.broadcast_to(np.asarray(value, dtype=np.float64), (self.packs, self.size))
+        """Return one number, one a cell, or one a pack and cell, as (packs, size).
+
+        Raises
+        ------
+        BatterykitError
+            Another shape.
+        """
+        try:
+            return np.broadcast_to(np.asarray(value, dtype=np.float64), (self.packs, self.size))
+        except ValueError as error:
+            raise BatterykitError(
+                f"an array of shape {np.shape(value)} does not fit {self.packs} packs of "
+                f"{self.size} cells",
+                fix="give one number, one per cell, or an array of shape (packs, cells)",
+            ) from error
 
     def step(self, mode: ArrayLike, setpoint: ArrayLike, dt: ArrayLike) -> None:
         """Take every pack through one step.
@@ -272,12 +286,8 @@ class PackSimulator:
         self._set(mode, setpoint, dt)
         table = np.full((self.packs, len(REASONS)), np.nan)
         table[:, 1 : 1 + len(astuple(limits))] = astuple(limits)
-        kept = np.empty((len(self._scratch), self.size, self._rows.shape[1]))
         self.elapsed[:] = 0.0
-        self._run(
-            kernels.advance_packs,
-            lambda thread: (table, self._rows, kept[thread], self.elapsed),
-        )
+        self._run(kernels.advance_packs, table, self.elapsed)
         self.time += self.elapsed
 
     def _set(self, mode: ArrayLike, setpoint: ArrayLike, dt: ArrayLike) -> None:
@@ -307,11 +317,7 @@ class PackSimulator:
                 fix="correct the protocol or the controller that asks for it",
             )
 
-    def _run(
-        self,
-        kernel: Callable[..., None],
-        more: Callable[[int], tuple[Any, ...]] = lambda thread: (),
-    ) -> None:
+    def _run(self, kernel: Callable[..., None], *more: FloatArray) -> None:
         """Call a kernel on every pack, from as many threads as there is scratch for."""
         self.reason[:] = kernels.OK
         shared = (self._model, self._circuit, self._data, self._states, self._outputs)
@@ -319,8 +325,9 @@ class PackSimulator:
         threads = len(self._scratch)
 
         def arguments(thread: int) -> tuple[Any, ...]:
-            scratch = (self._pack_out, *self._scratch[thread], thread, threads)
-            return (*shared, *scratch, *steps, *more(thread))
+            work, matrix, sides, kept = self._scratch[thread]
+            scratch = (self._pack_out, work, matrix, sides, self._rows, kept)
+            return (*shared, *scratch, thread, threads, *steps, *more)
 
         entry = self._entries.get(kernel)
         if entry is None:
