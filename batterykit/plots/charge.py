@@ -54,7 +54,7 @@ class _Drawn(NamedTuple):
 
 
 def charge_pictures(dataset: xr.Dataset, folder: Path) -> list[Path]:
-    """Draw a run's pictures (PNG) and the page (HTML) that holds them; return their paths.
+    """Draw a run's pictures (PNG), without the page of `charge_report`; return their paths.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def charge_pictures(dataset: xr.Dataset, folder: Path) -> list[Path]:
     BatterykitError
         They cannot be written.
     """
-    report = charge_report(dataset, folder)
-    return [*report.pictures, report.page]
+    check_single(dataset)
+    return [drawn.path for drawn in _draw(dataset, folder).values()]
 
 
 def charge_report(

@@ -93,23 +93,23 @@ def curves(axis: Axes, samples: int) -> list[np.ndarray]:
     return [values for values in found if len(values) == samples]
 
 
-def test_a_pack_has_its_pictures_and_a_page(charged: xr.Dataset, tmp_path: Path) -> None:
-    paths = charge_pictures(charged, tmp_path / "new")
-    assert [path.name for path in paths] == [
+def test_a_pack_has_three_pictures_and_the_page_holds_them(
+    charged: xr.Dataset, tmp_path: Path
+) -> None:
+    report = charge_report(charged, tmp_path / "new")
+    assert [path.name for path in report.pictures] == [
         "charge-cells.png",
         "charge-branches.png",
         "charge-worst.png",
-        "charge.html",
     ]
-    assert all(path.read_bytes().startswith(PNG_SIGNATURE) for path in paths[:-1])
+    assert all(path.read_bytes().startswith(PNG_SIGNATURE) for path in report.pictures)
+    assert report.page == tmp_path / "new" / "charge.html"
 
 
 def test_a_single_cell_has_neither_branches_nor_a_map(tmp_path: Path) -> None:
     one = run(1, 1, lambda rating: cc(rating, CHARGE, 1.0))
-    assert [path.name for path in charge_pictures(one, tmp_path)] == [
-        "charge-cells.png",
-        "charge.html",
-    ]
+    assert charge_pictures(one, tmp_path / "new") == [tmp_path / "new" / "charge-cells.png"]
+    assert not (tmp_path / "new" / "charge.html").exists()
 
 
 def test_a_string_of_cells_has_a_map_and_no_branches(tmp_path: Path, figures: list[Figure]) -> None:
@@ -158,7 +158,7 @@ def test_the_titles_name_the_cells_that_stand_out_and_rings_mark_them(
         axis = panel(figures[0], title)
         assert axis.get_title().endswith(f"in {found.place}")
         (ring,) = (line for line in axis.lines if line.get_marker() == "o")
-        shown = np.ravel(ring.get_data())
+        shown = np.asarray(ring.get_xydata(), dtype=float)[0]
         assert shown == pytest.approx([found.time / 60, scale * found.value])
 
 
