@@ -2,7 +2,8 @@
 
 Each returns the same dataset, so that their differences can be counted. What a reference cannot do
 is an error that says what it can. PyBaMM runs on the fine mesh of `pack.reference`; liionpack on
-PyBaMM's default mesh, which is itself 3 mV off at 1C, since the fine one takes seconds a step.
+PyBaMM's default mesh, since the fine one takes seconds a step: it is itself 3 mV off at 1C, and up
+to ten times that in the first seconds.
 """
 
 from __future__ import annotations

@@ -474,8 +474,8 @@ def _say_what_takes_long(console: Console, case: Case, engines: Sequence[str]) -
         console.say("First run: compiling the simulator, once, takes about half a minute.")
     if "liionpack" in engines:
         console.say(
-            f"liionpack may take a second for each step of {case.dt:g} s, the longer --dt the "
-            "fewer; its mesh is itself some 3 mV off at 1C."
+            f"liionpack takes up to a second for each step of {case.dt:g} s (a longer --dt makes "
+            "fewer); its mesh is itself some 3 mV off at 1C, and more in the first seconds."
         )
 
 

@@ -124,7 +124,7 @@ def test_constant_current_of_a_pack_is_as_liionpack_has_it() -> None:
     for way in (Way(0.3, 0.4), Way(0.4, 0.3)):
         found = apart(case(cc(rating, way, 1.0), parallel=2), "liionpack")
         assert found["branch current"][0] < 0.5
-        assert found["cell voltage"][1] < 2.0
+        assert found["cell voltage"][0] < 3.0  # that of liionpack's mesh; see the module's head
 
 
 @pytest.mark.slow
