@@ -47,6 +47,8 @@ TEXT_REACH = 0.4  # of the axis of time, what a limit's name may take
 EDGE = 0.015  # of an axis of time, room for a ring at its ends
 DARK = 0.68  # of the scale of a map: from here on numbers are white
 NEAR = 0.7  # a limit is drawn if it is no further off than this share of the values' range
+NOTHING = 1e-3  # of the unit of a difference; below it is rounding
+LEAST_SHARE = 1e-3  # of a value, which an axis shows at least above and below it
 ALIKE = 1e-3  # capacities that differ by less than this share have no colours
 TENTH = 0.1  # A; smaller currents are told in mA
 MINUS = "\N{MINUS SIGN}"
@@ -294,8 +296,8 @@ def compared_over_time(ours: xr.Dataset, reference: xr.Dataset, path: Path) -> P
         one = found[number]
         _pair_of_panels(upper, lower, ours, reference, one.what, looks)
         upper.set_title(
-            f"{one.what[0].upper()}{one.what[1:]}: RMS {one.rms:.2g}, at most "
-            f"{one.largest:.2g} {one.units}",
+            f"{one.what[0].upper()}{one.what[1:]}: RMS {_told(one.rms)}, at most "
+            f"{_told(one.largest)} {one.units}",
             fontsize="medium",
         )
         lower.tick_params(labelbottom=number + across >= len(found))
@@ -392,6 +394,7 @@ def _lines(axis: Axes, dataset: xr.Dataset, one: _Quantity, looks: _Looks) -> No
         axis.plot(times, values[:, cell], color=colour, **look)
     axis.grid(alpha=0.25)
     axis.margins(y=0.12)
+    _widen(axis, LEAST_SHARE * _largest(values))
     axis.ticklabel_format(axis="y", useOffset=False)
     _set_time_axis(axis, dataset)
 
@@ -639,10 +642,13 @@ def _pair_of_panels(
         times, scale * other[variable].values, color="black", linewidth=0.8, linestyle=(0, (5, 4))
     )
     lower.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+    _widen(upper, LEAST_SHARE * scale * _largest(one[variable].values))
+    _widen(lower, NOTHING)
     upper.set_ylabel(label)
     lower.set_ylabel(label_of_difference)
     for axis in (upper, lower):
         axis.grid(alpha=0.25)
+        axis.ticklabel_format(axis="y", useOffset=False)
         _set_time_axis(axis, ours)
 
 
@@ -677,6 +683,18 @@ def engine_of(dataset: xr.Dataset) -> str:
     """Return who made a run; the references say their version."""
     name = dataset.attrs.get("engine_version", dataset.attrs.get("engine", "batterykit"))
     return str(name).replace("pybamm", "PyBaMM")
+
+
+def _widen(axis: Axes, least: float) -> None:
+    """Let an axis of values reach at least this far on both sides of its middle."""
+    low, high = axis.get_ylim()
+    if high - low < 2 * least:
+        middle = (low + high) / 2
+        axis.set_ylim(middle - least, middle + least)
+
+
+def _told(difference: float) -> str:
+    return f"{difference:.2g}" if difference >= NOTHING else f"< {NOTHING:g}"
 
 
 def _signed(currents: FloatArray) -> str:

@@ -313,6 +313,15 @@ def test_a_comparison_shows_the_difference_of_every_cell(
     assert len(curves(below[0], samples)) == 18
 
 
+def test_rounding_is_not_blown_up_to_a_difference(
+    charged: xr.Dataset, tmp_path: Path, figures: list[Figure]
+) -> None:
+    compare_pictures(charged, shifted(charged, current=1e-12), tmp_path)
+    assert panel(figures[0], "Branch current").get_title().startswith("Branch current: RMS < 0.001")
+    below = [axis for axis in figures[0].axes if axis.get_ylabel().startswith("difference")]
+    assert all(np.ptp(axis.get_ylim()) > 1e-3 for axis in below)
+
+
 def test_what_the_reference_does_not_know_is_left_out(
     charged: xr.Dataset, tmp_path: Path, figures: list[Figure]
 ) -> None:
