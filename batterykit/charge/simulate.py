@@ -45,6 +45,7 @@ REASON_TEXTS = {
     "plating_min": "a cell reached its lowest plating potential",
     "electrolyte_depleted": "a cell ran out of salt in its electrolyte",
     "stoichiometry": "an electrode of a cell is full or empty",
+    "temperature_range": "a cell left the temperatures that its parameters are for",
     "no_solution": "the pack cannot give or take what was asked",
 }
 """What a table says for a reason of `PackSimulator.advance`, and for the end of the last step."""
