@@ -1079,7 +1079,7 @@ def _whole_step(
         for c in range(size):
             i = work[c].current / cells[first + c].area
             for k in range(m.width.size):
-                if not _salt_at(work[c], k, i)[0] > m.salt * DEPLETION:
+                if _salt_at(work[c], k, i)[0] <= m.salt * DEPLETION:
                     return DEPLETED
         return NO_SOLUTION
     reason = OK

@@ -548,7 +548,8 @@ def _command_that_makes(node: str) -> str:
         return f"batterykit ingest --expt {parts[1].removeprefix('expt')}"
     if parts[0] == "features" and len(parts) > 1:
         return f"batterykit features {parts[1]}"
-    return "batterykit train" if parts[0] == "runs" else "batterykit ingest --expt 5"
+    commands = {"runs": "batterykit train", "charge": "batterykit charge simulate"}
+    return commands.get(parts[0], "batterykit ingest --expt 5")
 
 
 def _visible(folder: Path) -> Iterator[Path]:
