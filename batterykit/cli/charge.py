@@ -195,9 +195,10 @@ def simulate(
 ) -> None:
     """Charge (or discharge) a pack in the simulator and show the cells that stand out.
 
-    Every cell has its own current, voltage, temperature and plating potential. A run stops at the
-    state of charge wanted, or before at the first limit that a cell meets. Each run is a new node
-    of the store, charge/RUN/trajectory.
+    Every cell has its own current, voltage, temperature and plating potential. Cells in parallel
+    have rested together for twelve hours when it begins. A run stops at the state of charge
+    wanted, or before at the first limit that a cell meets. Each run is a new node of the store,
+    charge/RUN/trajectory.
 
     **Examples**
 
@@ -219,6 +220,7 @@ def simulate(
     from batterykit.errors import UsageError
     from batterykit.pack.network import build, parse
     from batterykit.pack.parameters import read_parameters
+    from batterykit.pack.simulator import level
     from batterykit.store import Store
 
     console = Console(json=json, quiet=quiet)
@@ -237,11 +239,12 @@ def simulate(
         soc=start,
         ambient=ambient,
     )
+    network = build(parallel, series, busbar=busbar, connection=connection, terminals=terminals)
     case = Case(
         source=parameters,
         parameters=cell,
-        network=build(parallel, series, busbar=busbar, connection=connection, terminals=terminals),
-        cells=drawn.cells,
+        network=network,
+        cells=level(cell, network, drawn.cells, model=model),
         protocol=chosen,
         model=model,
         dt=dt,

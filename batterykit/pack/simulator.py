@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,11 +23,21 @@ from batterykit.pack.kernels import CELL_VOLTAGE, CURRENT, POWER, VOLTAGE
 from batterykit.pack.network import Network
 from batterykit.pack.parameters import CellParameters, ElectrodeParameters
 
-__all__ = ["CELL_VOLTAGE", "CURRENT", "POWER", "REASONS", "VOLTAGE", "Limits", "PackSimulator"]
+__all__ = [
+    "CELL_VOLTAGE",
+    "CURRENT",
+    "POWER",
+    "REASONS",
+    "VOLTAGE",
+    "Limits",
+    "PackSimulator",
+    "level",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
+Name = Literal["dfn", "spme"]
 ArrayLike = npt.ArrayLike
 
 # lambda and w of the sums that stand for the modes of a sphere, sum w = 1/5: least largest
@@ -44,6 +54,9 @@ MODES = (
 # Finite volumes in each electrode and in the separator, and how much narrower each is than the one
 # behind it on the way to the separator, where the reaction crowds.
 MESHES = {"spme": (16, 5, 1.0), "dfn": (8, 4, 0.9)}
+
+LEVELLING = 12 * 3600.0  # s
+LEVELLING_STEP = 60.0  # s
 
 REASONS = {
     kernels.OK: "",
@@ -124,7 +137,7 @@ class PackSimulator:
         cells: Cells,
         *,
         packs: int = 1,
-        model: Literal["dfn", "spme"] = "dfn",
+        model: Name = "dfn",
         coupling: float = 0.0,
         threads: int | None = None,
     ) -> None:
@@ -336,6 +349,41 @@ class PackSimulator:
             entry(*arguments(0))
         else:
             list(self._pool.map(lambda thread: entry(*arguments(thread)), range(threads)))
+
+
+def level(
+    parameters: CellParameters, network: Network, cells: Cells, *, model: Name = "dfn"
+) -> Cells:
+    """Return the cells as they are after twelve hours of rest in their circuit.
+
+    Cells in parallel always have one voltage (but for the busbars'): left alone, those with more
+    charge give to those with less. A scenario draws every cell's state of charge by itself.
+
+    Parameters
+    ----------
+    parameters, network, model
+        As for `PackSimulator`.
+    cells
+        Of any number of packs.
+
+    Raises
+    ------
+    BatterykitError
+        Cells that cannot be, or that exchange more than they hold.
+    """
+    packs = np.atleast_2d(np.asarray(cells.soc)).shape[0]
+    if network.parallel == 1:
+        return cells
+    resting = PackSimulator(parameters, network, cells, packs=packs, model=model)
+    for _ in range(round(LEVELLING / LEVELLING_STEP)):
+        resting.step(CURRENT, 0.0, LEVELLING_STEP)
+        if resting.reason.any():
+            raise BatterykitError(
+                "cells in parallel are so unequal that they cannot level: "
+                + REASONS[int(resting.reason.max())],
+                fix="start with states of charge that are closer to one another",
+            )
+    return replace(cells, soc=resting.soc.copy())
 
 
 def _entry(
