@@ -8,8 +8,8 @@ own, from the raw stream of PCG64, which numpy promises never to change.
 capacity 2 % (electrode area), resistance 10 % of the parameter set's own (`pack.ageing`), initial
 state of charge 2 points, cooling 20 %; normal, cut off at three standard deviations, so that no
 impossible cell is drawn. (The record's 40 new cells have 0.4 % in capacity and 3 % in resistance.)
-Cells in parallel are drawn unequal as well; `simulator.level` lets them rest together. **Aged** is spread
-after 500 cycles from 0 to 100 % at 25 degC.
+Cells in parallel are drawn unequal as well; `simulator.level` lets them rest together. **Aged** is
+spread after 500 cycles from 0 to 100 % at 25 degC.
 
 **Frozen sets.** For learning to charge and for judging it, at seed 0: `train` (200 packs) and
 `heldout` (100) are alike, with a mean state of health of 0.9 to 1, between 15 and 35 degC;
