@@ -70,12 +70,19 @@ CURRENT, VOLTAGE, POWER, CELL_VOLTAGE = 0, 1, 2, 3  # what a pack's set-point is
 
 STAGE = 1 - sqrt(0.5)  # the SDIRK's gamma
 ITERATIONS = 40
+DAMPED_FROM, DAMPED_TO = 8, 24  # of them: corrections that go to and fro end when halved
 TOLERANCE = 3e-5  # V, Newton's last correction; what is left is its square over 2RT/F: 2e-8 V
 FLOOR = 1e-7  # of a stoichiometry and of a relative salt concentration, below which nothing is
 EVENT_TIME = 0.01  # s
 FAR = 0.1  # share by which guessed and found salt concentration may differ after a whole step
 SHORTEST = 0.5  # s, of the parts that a step is cut into where it has no solution
 DEPLETION = 1e-3  # of the initial salt concentration: no salt is left
+
+
+# A division by zero gives inf or NaN, which end as NO_SOLUTION.
+_compiled = njit(cache=True, error_model="numpy")
+_inlined = njit(cache=True, error_model="numpy", forceinline=True)
+_called_from_python = njit(cache=True, error_model="numpy", nogil=True)
 
 
 class Circuit(NamedTuple):
@@ -87,6 +94,7 @@ class Circuit(NamedTuple):
     conductance: FloatArray  # (nodes, bandwidth + 1): of the busbars, lower band
     terminal: int
     terminal_resistance: float
+    series: int  # groups from one terminal to the other
     share: float  # of the pack's current that a cell has at first guess, 1 / parallel
     neighbours: IntArray  # (size, 4), -1 where there is none
     coupling: float  # W/K
@@ -252,6 +260,7 @@ def layout(
             ("plating", f),
             ("plating_slope", f),
             ("temperature", f),  # K, at the start of the step
+            ("passed", f),  # A, summed over the parts of a step
         ]
     )
     return Layout(model, cell, state, output, work)
@@ -260,7 +269,7 @@ def layout(
 # -- tables -------------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _cubic(table, at):
     """Return a piecewise cubic on [0, 1] and its slope; a straight line beyond."""
     pieces = table.shape[0]
@@ -272,7 +281,7 @@ def _cubic(table, at):
     return value + slope * (at - inside), slope
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _linear(table, position):
     """Return a table at a position counted in its steps, held at its ends."""
     position = min(max(position, 0.0), table.shape[0] - 1.000001)
@@ -280,7 +289,7 @@ def _linear(table, position):
     return table[k] + (position - k) * (table[k + 1] - table[k])
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _bilinear(table, row, share, column):
     column = min(max(column, 0.0), table.shape[1] - 1.000001)
     k = int(column)
@@ -290,7 +299,7 @@ def _bilinear(table, row, share, column):
     return cold + share * (warm - cold)
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _row(m, temperature):
     position = (temperature - m.cold) / m.kelvin
     position = min(max(position, 0.0), m.conductivity.shape[0] - 1.000001)
@@ -301,7 +310,7 @@ def _row(m, temperature):
 # -- particles ----------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _prepare_particles(m, e, p, ew, temperature, dt, diffusivity_factor, rate_factor):
     """Reduce a step of all particles of an electrode to: surface = base + gain j."""
     inverse = (1.0 / temperature - m.cold_inverse) / m.inverse_step
@@ -330,7 +339,7 @@ def _prepare_particles(m, e, p, ew, temperature, dt, diffusivity_factor, rate_fa
     ew.relaxation = rate
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _finish_particles(m, e, p, ew, surface_area, dt):
     """Move the particles to the end of the step.
 
@@ -363,7 +372,7 @@ def _finish_particles(m, e, p, ew, surface_area, dt):
     return heat, whole
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _equilibrium(e, surface, excess):
     """Return U and its slope at a surface stoichiometry, `excess` kelvin above the reference."""
     potential, slope = _cubic(e.potential, surface)
@@ -374,7 +383,7 @@ def _equilibrium(e, surface, excess):
     return potential, slope
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _kinetics(e, rate, salt, surface, j, thermal):
     """Return the overpotential of j, and its derivatives to j, to the surface and to ln c_e.
 
@@ -401,7 +410,7 @@ def _kinetics(e, rate, salt, surface, j, thermal):
 # -- electrolyte --------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _bend(m, s, k, inwards):
     """Return c'' h2 / 6 of a node from a parabola through its mean and the next two inwards.
 
@@ -415,7 +424,7 @@ def _bend(m, s, k, inwards):
     return second * h0 * h0 / 6.0
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _prepare_salt(m, s, w, dt):
     """Factorise the electrolyte's step: links between the nodes, and pivots."""
     nodes = m.width.size
@@ -448,7 +457,7 @@ def _prepare_salt(m, s, w, dt):
         carried = after * after * inverse
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _set_source(m, e, ew, w, surface_area, evenly):
     yielded = (1.0 - m.transference) / FARADAY * surface_area
     for k in range(e.width.size):
@@ -456,7 +465,7 @@ def _set_source(m, e, ew, w, surface_area, evenly):
         w.source[n] = yielded * e.width[k] * ew.flux[k] - m.unit[n] * evenly
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _set_sources(m, w, cell, dt, evenly):
     """Set what flows into the nodes of the electrolyte beside diffusion [mol/m2/s].
 
@@ -474,7 +483,7 @@ def _set_sources(m, w, cell, dt, evenly):
             w.source[k] += moved
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _solve_salt(m, s, w, dt):
     """Take both stages of the step of the salt: salt[0] of the sources, salt[1] of i = 1 A/m2."""
     nodes = m.width.size
@@ -501,13 +510,13 @@ def _solve_salt(m, s, w, dt):
             w.salt[1, k] = value_1
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _salt_at(w, k, i):
     """Return c_e of a node [mol/m3], no less than a trace, and its change with i."""
     return max(w.salt[0, k] + w.salt[1, k] * i, 1000.0 * FLOOR), w.salt[1, k]
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _spread(e, w, k, i, edge):
     """Return the variance of c_e within a node over its square: (h c')2 / 12 c2.
 
@@ -527,7 +536,7 @@ def _spread(e, w, k, i, edge):
     return min(relative * relative, 1.0) / 12.0
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _edge(m, w, k, i):
     """Return ln c_e between nodes k and k + 1 (the flux is continuous there), and d/di."""
     left = m.transport[k] / m.width[k]
@@ -542,7 +551,7 @@ def _edge(m, w, k, i):
 # -- SPMe ---------------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _spme_electrode(e, ew, w, surface_area, film, i, edge, thermal, excess):
     """Return the mean phi_s - phi_e of an electrode and of ln c_e, each with its d/di.
 
@@ -568,7 +577,7 @@ def _spme_electrode(e, ew, w, surface_area, film, i, edge, thermal, excess):
     return difference, (ocp_slope * ew.gain + film) * by_i + eta_by_i, logs, logs_by_i
 
 
-@njit(cache=True)
+@_compiled
 def _spme(m, cell, s, w, i):
     """Linearise the voltage and the plating potential of a cell around i [A/m2] (SPMe).
 
@@ -613,17 +622,24 @@ def _spme(m, cell, s, w, i):
 # -- DFN ----------------------------------------------------------------------------------------
 
 
-@njit(cache=True, forceinline=True)
-def _start_dfn(e, p, ew, surface_area, change):
-    """Guess j: the last one, and what i has changed by since, spread evenly."""
-    even = e.sign * change / (surface_area * e.thickness)
+@_inlined
+def _start_dfn(e, p, ew, surface_area, i_last, i):
+    """Guess j: the last one, and what i has grown by since, spread evenly.
+
+    Where i falls, what was uneven falls with it: from a j that is too large, on the flat part of
+    asinh, Newton's method goes astray.
+    """
+    to_j = e.sign / (surface_area * e.thickness)
+    kept = 1.0
+    if i_last != 0.0:
+        kept = min(max(i / i_last, 0.0), 1.0)
     ew.ionic[0] = 0.0
     for k in range(e.width.size):
-        ew.flux[k] = p.flux[k] + even
+        ew.flux[k] = to_j * i + kept * (p.flux[k] - to_j * i_last)
         ew.ionic[k + 1] = ew.ionic[k] + surface_area * e.width[k] * ew.flux[k]
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _dfn_nodes(m, e, ew, w, film, i, temperature):
     """Evaluate every node of an electrode at the j reached so far.
 
@@ -652,7 +668,7 @@ def _dfn_nodes(m, e, ew, w, film, i, temperature):
         ew.chi[k] = 0.5 * thermal * _bilinear(m.thermodynamic, table, share, column)
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _dfn_faces(e, ew, surface_area, i):
     """Find Newton's correction of the ionic current g at the faces; return the residual [V].
 
@@ -714,7 +730,7 @@ def _dfn_faces(e, ew, surface_area, i):
     return worst
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _dfn_potentials(e, ew, surface_area, film, edge, edge_by_i, i):
     """Sum up an electrode's potentials with its nodes eliminated; `edge` is ln c_e there.
 
@@ -754,7 +770,7 @@ def _dfn_potentials(e, ew, surface_area, film, edge, edge_by_i, i):
     return potential, by_i, plating, plating_by_i
 
 
-@njit(cache=True)
+@_compiled
 def _dfn(m, cell, s, w, i):
     """Linearise the voltage and the plating potential of a cell around i [A/m2] (DFN).
 
@@ -789,11 +805,11 @@ def _dfn(m, cell, s, w, i):
     w.residual = max(worst_n, worst_p)
 
 
-@njit(cache=True, forceinline=True)
-def _accept_faces(e, ew, surface_area, change, i):
+@_inlined
+def _accept_faces(e, ew, surface_area, change, i, share):
     nodes = e.width.size
     for f in range(1, nodes):
-        ew.ionic[f] += ew.correction[f] + ew.slope[f] * change
+        ew.ionic[f] += share * ew.correction[f] + ew.slope[f] * change
     ew.ionic[nodes] = e.sign * i
     for k in range(nodes):
         ew.flux[k] = (ew.ionic[k + 1] - ew.ionic[k]) / (surface_area * e.width[k])
@@ -802,7 +818,7 @@ def _accept_faces(e, ew, surface_area, change, i):
 # -- a cell -------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@_compiled
 def _prepare(m, cell, s, w, dt, current):
     """Do all of a cell's step that does not depend on its current; guess the rest from it."""
     neg, pos = m.negative, m.positive
@@ -815,9 +831,9 @@ def _prepare(m, cell, s, w, dt, current):
     )
     i = current / cell.area
     if m.dfn:
-        change = i - s.current / cell.area
-        _start_dfn(neg, s.negative, w.negative, cell.ne_surface, change)
-        _start_dfn(pos, s.positive, w.positive, cell.pe_surface, change)
+        i_last = s.current / cell.area
+        _start_dfn(neg, s.negative, w.negative, cell.ne_surface, i_last, i)
+        _start_dfn(pos, s.positive, w.positive, cell.pe_surface, i_last, i)
     _prepare_salt(m, s, w, dt)
     _set_sources(m, w, cell, dt, i)
     _solve_salt(m, s, w, dt)
@@ -825,7 +841,7 @@ def _prepare(m, cell, s, w, dt, current):
     w.temperature = temperature
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _linearise(m, cell, s, w):
     """Set voltage and dV/dI of a cell at the current reached so far."""
     i = w.current / cell.area
@@ -838,9 +854,12 @@ def _linearise(m, cell, s, w):
     w.plating_slope /= cell.area
 
 
-@njit(cache=True, forceinline=True)
-def _accept(m, cell, w, current):
-    """Move a cell along its linearisation to the current that the circuit gives it."""
+@_inlined
+def _accept(m, cell, w, current, share):
+    """Move a cell along its linearisation to the current that the circuit gives it.
+
+    `share` is how much of Newton's correction inside the cell is believed.
+    """
     change = current - w.current
     w.current = current
     w.voltage += w.slope * change
@@ -848,11 +867,11 @@ def _accept(m, cell, w, current):
     if m.dfn:
         i = current / cell.area
         change /= cell.area
-        _accept_faces(m.negative, w.negative, cell.ne_surface, change, i)
-        _accept_faces(m.positive, w.positive, cell.pe_surface, change, i)
+        _accept_faces(m.negative, w.negative, cell.ne_surface, change, i, share)
+        _accept_faces(m.positive, w.positive, cell.pe_surface, change, i, share)
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _reaction_heat(m, e, ew, surface_area, temperature):
     """Return sum(a h j U) and sum(a h j T dU/dT) of an electrode [W/m2]."""
     stored, reversible = 0.0, 0.0
@@ -866,15 +885,15 @@ def _reaction_heat(m, e, ew, surface_area, temperature):
     return stored, reversible
 
 
-@njit(cache=True)
-def _finish(m, cell, s, w, out, dt, coupling, warmed, far):
+@_compiled
+def _finish(m, cell, s, w, out, dt, exchanged, far):
     """Move a cell to the end of its step and write its outputs; return what went wrong or OK.
 
     In the DFN the salt is moved by the j that was found, not by the guess with which it was found;
     where the two are further apart than the share `far`, the step was too long.
 
-    C dT/dt = Q - hA (T - T_ambient) - sum G (T - T_neighbour), solved exactly for constant Q and
-    neighbours; `coupling` is sum G and `warmed` sum G T_neighbour.
+    C dT/dt = Q - hA (T - T_ambient), solved exactly for constant Q; `exchanged` [W] of it comes
+    from the neighbours, as warm as they were at the start, so that what one gives the other gets.
     """
     neg, pos = m.negative, m.positive
     current = w.current
@@ -908,13 +927,12 @@ def _finish(m, cell, s, w, out, dt, coupling, warmed, far):
     reversible = area * (reversible_n + reversible_p)
     heat = current * w.voltage - area * (stored_n + stored_p) + reversible
     heat += current * current * m.collector_resistance / area
-    conductance = cell.cooling + coupling
     capacity = cell.heat_capacity
-    if conductance > 0.0:
-        settled = (heat + cell.cooling * cell.ambient + warmed) / conductance
-        s.temperature = settled + (temperature - settled) * exp(-conductance * dt / capacity)
+    if cell.cooling > 0.0:
+        settled = cell.ambient + (heat + exchanged) / cell.cooling
+        s.temperature = settled + (temperature - settled) * exp(-cell.cooling * dt / capacity)
     else:
-        s.temperature = temperature + heat * dt / capacity
+        s.temperature = temperature + (heat + exchanged) * dt / capacity
     s.current = current
     mean = 0.0
     for k in range(s.negative.mean.size):
@@ -937,7 +955,7 @@ def _finish(m, cell, s, w, out, dt, coupling, warmed, far):
 # -- the circuit --------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@_compiled
 def _factorise(matrix):
     """Replace the lower band of a symmetric matrix by its L D L' (1/D on the diagonal)."""
     nodes, width = matrix.shape
@@ -951,7 +969,7 @@ def _factorise(matrix):
                 matrix[k + r, c - r] -= factor * matrix[k, c]
 
 
-@njit(cache=True)
+@_compiled
 def _substitute(matrix, side):
     nodes, width = matrix.shape
     for k in range(nodes):
@@ -965,14 +983,16 @@ def _substitute(matrix, side):
         side[k] = value * matrix[k, 0]
 
 
-@njit(cache=True)
+@_compiled
 def _solve_circuit(circuit, cells, work, first, mode, setpoint, matrix, fixed, unit):
     """Solve Kirchhoff's laws for linearised cells; return the pack's current and voltage.
 
     Nodal analysis: a cell is a voltage source in series with dV/dI and its connections. The nodes'
     potentials are `fixed` + `unit` times the pack's current, which the mode then sets; NaN where
-    it cannot.
+    it cannot. Potentials and sources are counted from `datum` a series group, so that currents are
+    differences of small numbers.
     """
+    datum = work[0].voltage
     matrix[:, :] = circuit.conductance
     fixed[:] = 0.0
     unit[:] = 0.0
@@ -981,7 +1001,7 @@ def _solve_circuit(circuit, cells, work, first, mode, setpoint, matrix, fixed, u
         if cells[first + c].connected:
             w = work[c]
             conductance = 1.0 / (w.slope + circuit.series_resistance[c])
-            source = (w.voltage - w.slope * w.current) * conductance
+            source = (w.voltage - datum - w.slope * w.current) * conductance
             plus, minus = circuit.plus[c], circuit.minus[c]
             if plus >= 0:
                 matrix[plus, 0] += conductance
@@ -994,7 +1014,7 @@ def _solve_circuit(circuit, cells, work, first, mode, setpoint, matrix, fixed, u
     _factorise(matrix)
     _substitute(matrix, fixed)
     _substitute(matrix, unit)
-    open_circuit = fixed[circuit.terminal]
+    open_circuit = fixed[circuit.terminal] + datum * circuit.series
     resistance = unit[circuit.terminal] + circuit.terminal_resistance
     current = setpoint
     if mode == VOLTAGE:
@@ -1008,7 +1028,7 @@ def _solve_circuit(circuit, cells, work, first, mode, setpoint, matrix, fixed, u
         for c in range(circuit.plus.size):
             if cells[first + c].connected:
                 w = work[c]
-                at_zero, per_current = _branch(circuit, w, c, fixed, unit)
+                at_zero, per_current = _branch(circuit, w, c, datum, fixed, unit)
                 if per_current > 0.0:
                     voltage = w.voltage + w.slope * (at_zero - w.current)
                     held = (setpoint - voltage) / (w.slope * per_current)
@@ -1016,8 +1036,8 @@ def _solve_circuit(circuit, cells, work, first, mode, setpoint, matrix, fixed, u
     return current, open_circuit + resistance * current
 
 
-@njit(cache=True, forceinline=True)
-def _branch(circuit, w, c, fixed, unit):
+@_inlined
+def _branch(circuit, w, c, datum, fixed, unit):
     """Return the current of a cell at no pack current, and per ampere of it."""
     plus, minus = circuit.plus[c], circuit.minus[c]
     across, per_current = 0.0, 0.0
@@ -1028,13 +1048,14 @@ def _branch(circuit, w, c, fixed, unit):
         across -= fixed[minus]
         per_current -= unit[minus]
     conductance = 1.0 / (w.slope + circuit.series_resistance[c])
-    return (across - w.voltage + w.slope * w.current) * conductance, per_current * conductance
+    driven = across - (w.voltage - datum) + w.slope * w.current
+    return driven * conductance, per_current * conductance
 
 
 # -- a pack -------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@_compiled
 def _whole_step(
     m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
     far,
@@ -1046,7 +1067,12 @@ def _whole_step(
     """
     size = circuit.plus.size
     first = pack * size
-    change = setpoint - pack_out[pack, 0] if mode == CURRENT else 0.0
+    change = 0.0
+    if mode == CURRENT:
+        passed = 0.0
+        for c in range(size):
+            passed += states[first + c].current
+        change = setpoint - passed / (size * circuit.share)
     for c in range(size):
         guess = 0.0
         if cells[first + c].connected:
@@ -1055,24 +1081,26 @@ def _whole_step(
     fixed, unit = sides[0], sides[1]
     solved = False
     current, voltage = 0.0, 0.0
-    for _ in range(ITERATIONS):
+    for iteration in range(ITERATIONS):
+        share = 0.5 if DAMPED_FROM <= iteration < DAMPED_TO else 1.0
         for c in range(size):
             _linearise(m, cells[first + c], states[first + c], work[c])
         current, voltage = _solve_circuit(
             circuit, cells, work, first, mode, setpoint, matrix, fixed, unit
         )
         worst = 0.0
+        datum = work[0].voltage
         for c in range(size):
             w = work[c]
             branch = 0.0
             if cells[first + c].connected:
-                at_zero, per_current = _branch(circuit, w, c, fixed, unit)
+                at_zero, per_current = _branch(circuit, w, c, datum, fixed, unit)
                 branch = at_zero + per_current * current
             worst = max(worst, abs(w.slope * (branch - w.current)), w.residual)
-            _accept(m, cells[first + c], w, branch)
+            _accept(m, cells[first + c], w, branch, share)
         if not isfinite(current) or not isfinite(worst):
             break
-        if worst < TOLERANCE:
+        if worst < TOLERANCE and share == 1.0:
             solved = True
             break
     if not solved:
@@ -1084,24 +1112,24 @@ def _whole_step(
         return NO_SOLUTION
     reason = OK
     for c in range(size):
-        coupling, warmed = 0.0, 0.0
+        row = first + c
+        exchanged = 0.0
         if circuit.coupling > 0.0:
+            if 4.0 * circuit.coupling * dt > cells[row].heat_capacity:
+                reason = max(reason, NO_SOLUTION)  # too long a step for what is exchanged in it
             for n in range(circuit.neighbours.shape[1]):
                 other = circuit.neighbours[c, n]
                 if other >= 0:
-                    coupling += circuit.coupling
-                    warmed += circuit.coupling * work[other].temperature
-        row = first + c
-        found = _finish(
-            m, cells[row], states[row], work[c], outputs[row], dt, coupling, warmed, far
-        )
+                    warmer = work[other].temperature - work[c].temperature
+                    exchanged += circuit.coupling * warmer
+        found = _finish(m, cells[row], states[row], work[c], outputs[row], dt, exchanged, far)
         reason = max(reason, found)
     pack_out[pack, 0] = current
     pack_out[pack, 1] = voltage
     return reason
 
 
-@njit(cache=True)
+@_compiled
 def _step(
     m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
     rows, kept,
@@ -1111,14 +1139,17 @@ def _step(
     Where salt runs short, a long step with the distribution of j of its start has none. A pack that
     has none in parts of SHORTEST either goes to that end: the state is then spoilt.
     """
-    first = pack * circuit.plus.size
-    kept[:, :] = rows[first : first + circuit.plus.size]
-    last = pack_out[pack, 0]
+    size = circuit.plus.size
+    first = pack * size
+    kept[:, :] = rows[first : first + size]
     parts = 1
     while True:
         shortest = dt <= SHORTEST * parts
         far = inf if shortest else FAR
         reason = OK
+        passed = 0.0
+        for c in range(size):
+            work[c].passed = 0.0
         for _ in range(parts):
             reason = _whole_step(
                 m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode,
@@ -1126,19 +1157,25 @@ def _step(
             )  # fmt: skip
             if reason != OK:
                 break
+            passed += pack_out[pack, 0]
+            for c in range(size):
+                work[c].passed += outputs[first + c].current
+        if reason == OK:
+            pack_out[pack, 0] = passed / parts
+            for c in range(size):
+                outputs[first + c].current = work[c].passed / parts
         if reason == OK or shortest:
             return reason
         parts *= 2
-        rows[first : first + circuit.plus.size] = kept
-        pack_out[pack, 0] = last
+        rows[first : first + size] = kept
 
 
-@njit(cache=True, forceinline=True)
+@_inlined
 def _worse(excess, which, worst, reason):
     return (excess, which) if excess > worst else (worst, reason)
 
 
-@njit(cache=True)
+@_compiled
 def _violation(cells, outputs, pack_out, pack, size, limits):
     """Return by how much the most exceeded limit is exceeded (in its unit), and which it is.
 
@@ -1168,7 +1205,7 @@ def _violation(cells, outputs, pack_out, pack, size, limits):
     return _worse(limits[CURRENT_MIN] - abs(current), CURRENT_MIN, worst, reason)
 
 
-@njit(cache=True)
+@_compiled
 def _advance(
     m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
     limits, rows, kept,
@@ -1182,7 +1219,6 @@ def _advance(
     first = pack * size
     start, kept = kept[0], kept[1]
     start[:, :] = rows[first : first + size]
-    last = pack_out[pack, 0]
     low, high, trial = 0.0, dt, dt
     reason = OK
     while True:
@@ -1205,10 +1241,9 @@ def _advance(
         if narrow:
             trial = high if at_crossing else low
         rows[first : first + size] = start
-        pack_out[pack, 0] = last
 
 
-@njit(cache=True, nogil=True)
+@_called_from_python
 def step_packs(
     models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, first,
     stride, mode, setpoint, dt, reason,
@@ -1240,7 +1275,7 @@ def step_packs(
             )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@_called_from_python
 def advance_packs(
     models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, first,
     stride, mode, setpoint, dt, reason, limits, elapsed,

@@ -55,6 +55,7 @@ MODES = (
 # behind it on the way to the separator, where the reaction crowds.
 MESHES = {"spme": (16, 5, 1.0), "dfn": (8, 4, 0.9)}
 
+MODES_OF_CONTROL = (CURRENT, VOLTAGE, POWER, CELL_VOLTAGE)
 LEVELLING = 12 * 3600.0  # s
 LEVELLING_STEP = 60.0  # s
 
@@ -116,8 +117,9 @@ class PackSimulator:
         (packs, size, columns), all there is to know of the cells; copy it to branch off, assign
         to it (`simulator.state[...] = kept`) to go back.
     current, voltage, soc, temperature, plating_potential
-        (packs, size) [A, V, 1, K, V] at the end of the last step; current is positive on charge.
-        The plating potential is that of the negative electrode's separator side, less the film's
+        (packs, size) [A, V, 1, K, V] at the end of the last step; current is positive on charge,
+        and its mean over the step (a long step is cut into parts where salt runs short). The
+        plating potential is that of the negative electrode's separator side, less the film's
         drop; below zero lithium metal can form.
     heat, heat_reversible, heat_mixing
         (packs, size) [W]: what warms the cell, its reversible part, and the heat of mixing, which
@@ -163,14 +165,17 @@ class PackSimulator:
         Raises
         ------
         BatterykitError
-            Cells that cannot be.
+            Cells that cannot be, open cells that leave a part of the circuit without a path, or
+            an option that cannot be.
         """
+        _check(model, coupling, threads)
         size = network.cells
         self.parameters = parameters
         self.network = network
         self.packs = packs
         self.size = size
         self.cells = cells.broadcast(packs, size)
+        _check_paths(network, np.asarray(self.cells.connected))
         self._layout, self._model = _model(parameters, model)
         self._data = _cell_data(parameters, self._layout, self.cells)
         self._circuit = _circuit(network, coupling)
@@ -236,10 +241,12 @@ class PackSimulator:
                     f"{stoichiometry.max():.3g}",
                     fix="give a state of charge between 0 and 1",
                 )
-        if not np.all((temperature > 200) & (temperature < 400)):
+        low, high = self.parameters.temperature_grid[[0, -1]]
+        if not np.all((temperature >= low) & (temperature <= high)):
             raise BatterykitError(
-                f"the temperature is {temperature.min():g} to {temperature.max():g} K",
-                fix="give temperatures in kelvin",
+                f"the temperature is {temperature.min():g} to {temperature.max():g} K, and the "
+                f"parameters reach from {low:g} to {high:g} K",
+                fix="give temperatures in kelvin and in this range",
             )
         self.state[...] = 0.0
         self._states["temperature"] = np.ravel(temperature)
@@ -248,6 +255,12 @@ class PackSimulator:
         self._states["salt"] = self._model["salt"]
         self._pack_out[:] = 0.0
         self.step(CURRENT, 0.0, 0.0)
+        if self.reason.any():
+            raise BatterykitError(
+                f"pack {int(np.argmax(self.reason != 0))} has no state of rest: "
+                + REASONS[int(self.reason.max())],
+                fix="start with states of charge that are closer to one another",
+            )
         self.time[:] = 0.0
 
     def _every(self, value: ArrayLike) -> FloatArray:
@@ -323,10 +336,14 @@ class PackSimulator:
                     f"the {name} has shape {np.shape(value)}, and there are {self.packs} packs",
                     fix="give one number, or one for each pack",
                 ) from error
-        if (self._dt < 0).any() or not (np.isfinite(self._setpoint) | np.isnan(self._dt)).all():
+        left = np.isnan(self._dt)
+        length = (self._dt >= 0) & (self._dt < np.inf)
+        known = np.isin(self._mode, MODES_OF_CONTROL) & (np.asarray(mode) == self._mode)
+        if not (left | (length & known & np.isfinite(self._setpoint))).all():
             raise BatterykitError(
-                "a step needs a number as set-point and a length of 0 s or more, not "
-                f"{self._setpoint.tolist()} and {self._dt.tolist()} s",
+                "a step needs a mode from 0 to 3, a number as set-point and a length of 0 s or "
+                f"more, not {np.asarray(mode).tolist()}, {self._setpoint.tolist()} and "
+                f"{self._dt.tolist()} s",
                 fix="correct the protocol or the controller that asks for it",
             )
 
@@ -401,6 +418,43 @@ def _entry(
     kernel.compile(signature)
     entry: Callable[..., None] = kernel.get_overload(signature)
     return entry
+
+
+def _check(model: str, coupling: float, threads: int | None) -> None:
+    """Refuse options that cannot be."""
+    if model not in MESHES:
+        raise BatterykitError(
+            f"there is no model '{model}'", fix=f"use one of {', '.join(sorted(MESHES))}"
+        )
+    if not 0 <= coupling < math.inf:
+        raise BatterykitError(
+            f"the coupling between neighbours is {coupling} W/K", fix="give 0 W/K or more"
+        )
+    if threads is not None and threads < 1:
+        raise BatterykitError(f"{threads} threads cannot work", fix="give 1 or more, or none")
+
+
+def _check_paths(network: Network, connected: npt.NDArray[np.bool_]) -> None:
+    """Refuse packs of which open cells cut a part off.
+
+    Raises
+    ------
+    BatterykitError
+        With the first such pack.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    for pack in np.flatnonzero(~connected.all(axis=1)):
+        cells = np.column_stack([network.plus, network.minus])[connected[pack]]
+        ends = np.concatenate([cells, network.resistor_nodes]) % (network.nodes + 1)
+        size = network.nodes + 1  # the last one is ground, -1
+        graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
+        if connected_components(graph, directed=False, return_labels=False) > 1:
+            raise BatterykitError(
+                f"open cells cut off a part of pack {pack}",
+                fix="connect one cell of every series group",
+            )
 
 
 def _processors() -> int:
@@ -563,6 +617,7 @@ def _circuit(network: Network, coupling: float) -> kernels.Circuit:
         conductance=band,
         terminal=int(network.terminal),
         terminal_resistance=float(network.terminal_resistance),
+        series=network.series,
         share=1.0 / network.parallel,
         neighbours=neighbours,
         coupling=float(coupling),
