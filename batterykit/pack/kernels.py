@@ -66,7 +66,8 @@ CURRENT, VOLTAGE, POWER, CELL_VOLTAGE = 0, 1, 2, 3  # what a pack's set-point is
     STOICHIOMETRY,
     TEMPERATURE_RANGE,
     NO_SOLUTION,
-) = range(14)
+    NO_STEP,  # not a step at all; the state is as it was
+) = range(15)
 
 STAGE = 1 - sqrt(0.5)  # the SDIRK's gamma
 ITERATIONS = 40
@@ -1243,6 +1244,11 @@ def _advance(
         rows[first : first + size] = start
 
 
+@_inlined
+def _is_step(mode, setpoint, dt):
+    return CURRENT <= mode <= CELL_VOLTAGE and isfinite(setpoint) and 0.0 <= dt < inf
+
+
 @_called_from_python
 def step_packs(
     models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, first,
@@ -1268,7 +1274,9 @@ def step_packs(
         (packs,), written.
     """
     for pack in range(first, mode.size, stride):
-        if dt[pack] >= 0.0:
+        if not isnan(dt[pack]) and not _is_step(mode[pack], setpoint[pack], dt[pack]):
+            reason[pack] = NO_STEP
+        elif not isnan(dt[pack]):
             reason[pack] = _step(
                 models[0], circuit, cells, states, outputs, pack_out, work, matrix, sides, pack,
                 mode[pack], setpoint[pack], dt[pack], rows, kept[0],
@@ -1285,7 +1293,9 @@ def advance_packs(
     `limits` is (packs, reasons), NaN for none; `elapsed` [s] (packs,) is written.
     """
     for pack in range(first, mode.size, stride):
-        if dt[pack] >= 0.0:
+        if not isnan(dt[pack]) and not _is_step(mode[pack], setpoint[pack], dt[pack]):
+            reason[pack] = NO_STEP
+        elif not isnan(dt[pack]):
             elapsed[pack], reason[pack] = _advance(
                 models[0], circuit, cells, states, outputs, pack_out, work, matrix, sides, pack,
                 mode[pack], setpoint[pack], dt[pack], limits[pack], rows, kept,
