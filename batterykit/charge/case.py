@@ -34,7 +34,9 @@ from batterykit.pack.simulator import (
     POWER,
     VOLTAGE,
     Limits,
+    Name,
     PackSimulator,
+    equations,
 )
 from batterykit.progress import Track, no_track
 
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 Engine = Literal["batterykit", "pybamm", "liionpack"]
-Model = Literal["dfn", "spme"]
 
 SECONDS_PER_HOUR = 3600.0
 # That PyBaMM is given to find the end of a step [s]; it keeps room for as many samples beforehand.
@@ -89,7 +90,7 @@ class Case:
     network: Network
     cells: Cells
     protocol: Protocol
-    model: Model
+    model: Name
     dt: float
     truth: Mapping[str, FloatArray]
 
@@ -240,7 +241,7 @@ def _run_pybamm(case: Case) -> _Found:
     for longest in LONGEST_STEPS:
         load = _as_profile(steps) if given else [_as_step(case, step, longest) for step in steps]
         found = reference.pybamm_cell(
-            case.source, case.cells, load, model=case.model, period=case.dt
+            case.source, case.cells, load, model=equations(case.model), period=case.dt
         )
         ends, reasons = (
             found["step_end"].values,

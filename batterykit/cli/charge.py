@@ -121,8 +121,11 @@ def simulate(
         ),
     ] = None,
     model: Annotated[
-        Literal["dfn", "spme"],
-        typer.Option(help="Doyle-Fuller-Newman, or single particle with electrolyte."),
+        Literal["dfn", "spme", "dfn-fine"],
+        typer.Option(
+            help="Doyle-Fuller-Newman, single particle with electrolyte, or the first on a mesh "
+            "that is finer (and slower) than needed, to judge it."
+        ),
     ] = "dfn",
     parameters: Annotated[
         str,

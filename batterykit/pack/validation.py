@@ -13,7 +13,7 @@ Our simulator and PyBaMM start from the same stoichiometries and are compared in
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,12 @@ from batterykit.pack.cell import Cells
 from batterykit.pack.kernels import CELL_VOLTAGE_MIN, CURRENT
 from batterykit.pack.network import build
 from batterykit.pack.parameters import CellParameters, ElectrodeParameters, read_parameters
-from batterykit.pack.simulator import REASONS, PackSimulator
+from batterykit.pack.simulator import REASONS, Name, PackSimulator, equations
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FloatArray = npt.NDArray[np.float64]
-Model = Literal["dfn", "spme"]
 
 # Equal steps of a discharge. With 1600 an error is up to 2.4 mV less where a model outlasts the
 # record (the last point, on the knee, then counts for less), else 0.4 mV; so it is in PyBaMM.
@@ -167,7 +166,7 @@ def _equilibrium(
     return np.asarray(potential(electrode, stoichiometry)[0] + warmer * slope)
 
 
-def simulate(parameters: CellParameters, discharges: xr.Dataset, model: Model) -> xr.Dataset:
+def simulate(parameters: CellParameters, discharges: xr.Dataset, model: Name) -> xr.Dataset:
     """Run measured discharges in our simulator.
 
     Parameters
@@ -214,7 +213,7 @@ def simulate(parameters: CellParameters, discharges: xr.Dataset, model: Model) -
     return _outcome(parameters, discharges, times, voltage, temperature, reason)
 
 
-def simulate_pybamm(source: str | Path, discharges: xr.Dataset, model: Model) -> xr.Dataset:
+def simulate_pybamm(source: str | Path, discharges: xr.Dataset, model: Name) -> xr.Dataset:
     """Run measured discharges in PyBaMM, from the same stoichiometries.
 
     Parameters and Returns as in `simulate`; `source` is what `read_parameters` takes.
@@ -246,7 +245,7 @@ def simulate_pybamm(source: str | Path, discharges: xr.Dataset, model: Model) ->
             steps * period,
             {"cell_voltage_min": parameters.lower_voltage},
         )
-        run = pybamm_cell(source, cell, [step], model=model, period=period)
+        run = pybamm_cell(source, cell, [step], model=equations(model), period=period)
         run = run.isel(time=slice(1, None))  # without the moment before the first step
         reason[curve] = str(run["stop_reason"].values[0])
         times[curve, : run.sizes["time"]] = run["time"]
