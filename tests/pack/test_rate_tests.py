@@ -214,6 +214,7 @@ def test_the_benchmark_writes_one_row_for_each_discharge_set_and_model(
     rows = json.loads(capsys.readouterr().out)
     assert [(row["parameters"], row["model"], row["c_rate"]) for row in rows] == [
         ("Chen2020", "dfn", 1.0),
+        ("Chen2020", "dfn-fine", 1.0),
         ("Chen2020", "spme", 1.0),
     ]
     assert rows[0].keys() == {field.name for field in fields(rate_tests.Row)}
