@@ -402,7 +402,7 @@ def table_rows(found: Found) -> list[list[str]]:
 
 def table_cases(found: Found, dt: float) -> list[list[str]]:
     """Return our errors in every case at one length of step, with headings."""
-    lines = [["model", "parameters", "degC", "load", *ERRORS, "stopped"]]
+    lines = [["model", "parameters", "degC", "load", "samples", *ERRORS, "stopped"]]
     for one in found.cases:
         if one.dt == dt:
             case = one.case
@@ -412,6 +412,7 @@ def table_cases(found: Found, dt: float) -> list[list[str]]:
                     case.source,
                     f"{case.kelvin - 273.15:.0f}",
                     case.load,
+                    str(one.samples),
                     *_errors(one.errors),
                     one.stop or "-",
                 ]

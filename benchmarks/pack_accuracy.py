@@ -52,7 +52,7 @@ DRIVE_SECONDS, DRIVE_SOC, DRIVE_SEED = 600, 0.6, 5
 DRIVE_MEAN, DRIVE_SPREAD, DRIVE_LIMITS, DRIVE_MEMORY = -0.5, 0.8, (-2.0, 1.0), 8.0  # C, C, C, s
 
 PACK = (3, 6)  # parallel, series
-PACK_SECONDS, PACK_PERIOD = 600.0, 1.0  # liionpack's explicit currents need steps this short
+PACK_SECONDS, PACK_PERIOD = 300.0, 1.0  # liionpack's explicit currents need steps this short
 SOURCE = SOURCES[0]  # of all packs
 
 
@@ -114,6 +114,7 @@ class Compared:
 
     case: Case
     dt: float
+    samples: int
     errors: Errors
     stop: str
 
@@ -221,7 +222,8 @@ def compare(case: Case, dt: float, wanted: xr.Dataset) -> Compared | None:
         ]
     voltage = wanted.voltage.values
     inside = (voltage > AWAY[0]) & (voltage < AWAY[1]) & np.isfinite(found[0])
-    return Compared(case, dt, differences(found[:, inside], wanted.isel(time=inside)), stop)
+    errors = differences(found[:, inside], wanted.isel(time=inside))
+    return Compared(case, dt, int(np.count_nonzero(inside)), errors, stop)
 
 
 def compare_datasets(found: xr.Dataset, wanted: xr.Dataset) -> Errors:

@@ -34,7 +34,7 @@ FloatArray = npt.NDArray[np.float64]
 
 DT, STEPS = 10.0, 60  # s, 1
 REPEAT_SECONDS = 1.5  # for one measurement, but at least LEAST and at most MOST repeats
-LEAST, MOST = 3, 25
+LEAST, MOST = 3, 300
 FEW = 20  # cells; with more a peer runs once
 LIIONPACK_STEPS = {FEW: 60, 500: 10, sys.maxsize: 4}  # timed, up to so many cells
 LIIONPACK_FIRST = 2  # of the shorter run
@@ -236,7 +236,7 @@ def time_liionpack(cells: int, steps: int) -> tuple[float, float]:
         )
         return time.perf_counter() - begin
 
-    repeats = 2 if cells <= FEW else 1
+    repeats = LEAST if cells <= FEW else 1
     if repeats > 1:
         run(1)  # imports
     short = min(run(LIIONPACK_FIRST) for _ in range(repeats))
