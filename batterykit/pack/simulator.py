@@ -53,7 +53,7 @@ MODES = (
 
 # Finite volumes in each electrode and in the separator, and how much narrower each is than the one
 # behind it on the way to the separator, where the reaction crowds.
-MESHES = {"spme": (16, 5, 1.0), "dfn": (8, 4, 0.9), "dfn-fine": (20, 8, 0.95)}
+MESHES = {"spme": (18, 5, 1.0), "dfn": (8, 4, 0.9), "dfn-fine": (20, 8, 0.95)}
 
 LEVELLING = 12 * 3600.0  # s
 LEVELLING_STEP = 60.0  # s
