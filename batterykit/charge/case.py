@@ -8,7 +8,6 @@ to ten times that in the first seconds.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -318,9 +317,9 @@ def _as_step(case: Case, step: Step, longest: float) -> reference.Step:
         # twice as long as it takes to fill or to empty the cell
         longest = 2 * case.parameters.nominal_capacity * SECONDS_PER_HOUR / abs(step.setpoint)
     until = {
-        field.name: float(getattr(step.limits, field.name))
-        for field in dataclasses.fields(Limits)
-        if not math.isnan(getattr(step.limits, field.name))
+        name: float(value)
+        for name, value in zip(Limits._fields, step.limits, strict=True)
+        if not math.isnan(value)
     }
     return reference.Step(_MODES[step.mode], step.setpoint, min(step.duration, longest), until)
 

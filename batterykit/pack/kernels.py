@@ -22,8 +22,9 @@ for a j that is constant over the step: q <- u + (q - u) exp(-lambda D dt / R2).
 
 **Electrolyte** (finite volumes). eps dc/dt = d/dx (tau D_e dc/dx) + (1 - t+) a j / F, by the SDIRK
 of two stages and order 2 that is L-stable (Alexander, SIAM J. Numer. Anal. 14 (1977) 1006), with
-D_e and the distribution of j along the electrode as they are at the start of the step. The result
-is affine in the cell's current, so that the current that Kirchhoff's laws give a cell and the salt
+D_e as it is at the start of the step. Potentials are found with the salt that the last distribution
+of j along the electrode would leave, then the salt is moved by the j found. The first is affine in
+the cell's current, so that the current that Kirchhoff's laws give a cell and the salt
 that this current moves are found together.
 
 **Potentials.** SPMe: Marquis et al., J. Electrochem. Soc. 166 (2019) A3693, in the form that PyBaMM
@@ -70,13 +71,13 @@ CURRENT, VOLTAGE, POWER, CELL_VOLTAGE = 0, 1, 2, 3  # what a pack's set-point is
 ) = range(15)
 
 STAGE = 1 - sqrt(0.5)  # the SDIRK's gamma
-ITERATIONS = 40
-DAMPED_FROM, DAMPED_TO = 8, 24  # of them: corrections that go to and fro end when halved
+ITERATIONS = 120
+DAMPED_FROM, DAMPED_TO = 8, 80  # of them: corrections that go to and fro end when halved
 TOLERANCE = 3e-5  # V, Newton's last correction; what is left is its square over 2RT/F: 2e-8 V
 FLOOR = 1e-7  # of a stoichiometry and of a relative salt concentration, below which nothing is
 EVENT_TIME = 0.01  # s
 FAR = 0.1  # share by which guessed and found salt concentration may differ after a whole step
-SHORTEST = 0.5  # s, of the parts that a step is cut into where it has no solution
+SHORTEST = 0.5  # s, of the parts that a step is cut into, see `_step`
 DEPLETION = 1e-3  # of the initial salt concentration: no salt is left
 
 
@@ -261,7 +262,7 @@ def layout(
             ("plating", f),
             ("plating_slope", f),
             ("temperature", f),  # K, at the start of the step
-            ("passed", f),  # A, summed over the parts of a step
+            ("sums", f, 4),  # of current and heats over the parts of a step
         ]
     )
     return Layout(model, cell, state, output, work)
@@ -859,7 +860,8 @@ def _linearise(m, cell, s, w):
 def _accept(m, cell, w, current, share):
     """Move a cell along its linearisation to the current that the circuit gives it.
 
-    `share` is how much of Newton's correction inside the cell is believed.
+    `share` is how much of Newton's correction inside the cell is believed; the currents that the
+    circuit gives are taken whole.
     """
     change = current - w.current
     w.current = current
@@ -916,7 +918,7 @@ def _finish(m, cell, s, w, out, dt, exchanged, far):
         for k in range(m.width.size):
             s.salt[k] = w.salt[0, k] + w.salt[1, k] * i
     for k in range(m.width.size):
-        if s.salt[k] <= m.salt * DEPLETION:
+        if not s.salt[k] > m.salt * DEPLETION:
             reason = DEPLETED
     temperature = w.temperature
     stored_n, reversible_n = _reaction_heat(m, neg, w.negative, cell.ne_surface, temperature)
@@ -1056,6 +1058,29 @@ def _branch(circuit, w, c, datum, fixed, unit):
 # -- a pack -------------------------------------------------------------------------------------
 
 
+@_inlined
+def _has_end(ew):
+    """Return whether a particle's surface is beyond empty or full."""
+    ended = False
+    for k in range(ew.flux.size):
+        ended = ended or not 0.0 < ew.base[k] + ew.gain * ew.flux[k] < 1.0
+    return ended
+
+
+@_compiled
+def _why_unsolved(m, cells, work, first, size):
+    reason = NO_SOLUTION
+    for c in range(size):
+        w = work[c]
+        i = w.current / cells[first + c].area
+        if _has_end(w.negative) or _has_end(w.positive):
+            reason = STOICHIOMETRY
+        for k in range(m.width.size):
+            if _salt_at(w, k, i)[0] <= m.salt * DEPLETION:
+                return DEPLETED
+    return reason
+
+
 @_compiled
 def _whole_step(
     m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
@@ -1068,6 +1093,10 @@ def _whole_step(
     """
     size = circuit.plus.size
     first = pack * size
+    if circuit.coupling > 0.0:
+        for c in range(size):
+            if 4.0 * circuit.coupling * dt > cells[first + c].heat_capacity:
+                return NO_SOLUTION  # too long for what neighbours exchange in it
     change = 0.0
     if mode == CURRENT:
         passed = 0.0
@@ -1105,19 +1134,12 @@ def _whole_step(
             solved = True
             break
     if not solved:
-        for c in range(size):
-            i = work[c].current / cells[first + c].area
-            for k in range(m.width.size):
-                if _salt_at(work[c], k, i)[0] <= m.salt * DEPLETION:
-                    return DEPLETED
-        return NO_SOLUTION
+        return _why_unsolved(m, cells, work, first, size) if isfinite(current) else NO_SOLUTION
     reason = OK
     for c in range(size):
         row = first + c
         exchanged = 0.0
         if circuit.coupling > 0.0:
-            if 4.0 * circuit.coupling * dt > cells[row].heat_capacity:
-                reason = max(reason, NO_SOLUTION)  # too long a step for what is exchanged in it
             for n in range(circuit.neighbours.shape[1]):
                 other = circuit.neighbours[c, n]
                 if other >= 0:
@@ -1133,16 +1155,20 @@ def _whole_step(
 @_compiled
 def _step(
     m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
-    rows, kept,
+    rows, kept, said,
 ):  # fmt: skip
-    """Take one pack through a step, in as many equal parts as it needs to have a solution.
+    """Take one pack through a step, in as many equal parts as it needs, or leave it as it was.
 
-    Where salt runs short, a long step with the distribution of j of its start has none. A pack that
-    has none in parts of SHORTEST either goes to that end: the state is then spoilt.
+    It is cut where salt runs short: where a whole step has no solution, or where the salt found and
+    that guessed are FAR apart. Currents and heats are then means over the parts. A pack that has no
+    solution in parts of SHORTEST either keeps its state and its outputs.
     """
     size = circuit.plus.size
     first = pack * size
     kept[:, :] = rows[first : first + size]
+    for c in range(size):
+        said[c] = outputs[first + c]
+    current, voltage = pack_out[pack, 0], pack_out[pack, 1]
     parts = 1
     while True:
         shortest = dt <= SHORTEST * parts
@@ -1150,7 +1176,7 @@ def _step(
         reason = OK
         passed = 0.0
         for c in range(size):
-            work[c].passed = 0.0
+            work[c].sums[:] = 0.0
         for _ in range(parts):
             reason = _whole_step(
                 m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode,
@@ -1160,15 +1186,35 @@ def _step(
                 break
             passed += pack_out[pack, 0]
             for c in range(size):
-                work[c].passed += outputs[first + c].current
+                _add(work[c].sums, outputs[first + c])
         if reason == OK:
             pack_out[pack, 0] = passed / parts
             for c in range(size):
-                outputs[first + c].current = work[c].passed / parts
-        if reason == OK or shortest:
+                _set_means(outputs[first + c], work[c].sums, parts)
+            return OK
+        rows[first : first + size] = kept
+        if shortest:
+            for c in range(size):
+                outputs[first + c] = said[c]
+            pack_out[pack, 0], pack_out[pack, 1] = current, voltage
             return reason
         parts *= 2
-        rows[first : first + size] = kept
+
+
+@_inlined
+def _add(sums, out):
+    sums[0] += out.current
+    sums[1] += out.heat
+    sums[2] += out.reversible
+    sums[3] += out.mixing
+
+
+@_inlined
+def _set_means(out, sums, parts):
+    out.current = sums[0] / parts
+    out.heat = sums[1] / parts
+    out.reversible = sums[2] / parts
+    out.mixing = sums[3] / parts
 
 
 @_inlined
@@ -1209,23 +1255,23 @@ def _violation(cells, outputs, pack_out, pack, size, limits):
 @_compiled
 def _advance(
     m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode, setpoint, dt,
-    limits, rows, kept,
+    rows, kept, said, start, limits,
 ):  # fmt: skip
     """Step, or stop within EVENT_TIME after the first limit crossed; return time and reason.
 
-    The crossing is bracketed by halving, because the way to it may lead through times that have
-    no solution. Where that is what stops the pack, it stops within EVENT_TIME before.
+    Limits are looked at where the step begins and where it ends. The crossing is bracketed by
+    halving, because the way to it may lead through times that have no solution. Where that is what
+    stops the pack, it stops within EVENT_TIME before.
     """
     size = circuit.plus.size
     first = pack * size
-    start, kept = kept[0], kept[1]
     start[:, :] = rows[first : first + size]
-    low, high, trial = 0.0, dt, dt
+    low, high, trial = 0.0, dt, 0.0
     reason = OK
     while True:
         failure = _step(
             m, circuit, cells, states, outputs, pack_out, work, matrix, sides, pack, mode,
-            setpoint, trial, rows, kept,
+            setpoint, trial, rows, kept, said,
         )  # fmt: skip
         excess, crossed = _violation(cells, outputs, pack_out, pack, size, limits)
         if failure != OK:
@@ -1236,11 +1282,16 @@ def _advance(
             low = trial
         narrow = high - low <= EVENT_TIME
         at_crossing = reason < DEPLETED
-        if reason == OK or (narrow and trial == (high if at_crossing else low)):
+        if trial == dt and reason == OK:
             return trial, reason
-        trial = 0.5 * (low + high)
-        if narrow:
+        if reason != OK and (trial == 0.0 or (narrow and trial == (high if at_crossing else low))):
+            return (trial if failure == OK else 0.0), reason
+        if trial == 0.0 and reason == OK:
+            trial = dt
+        elif narrow:
             trial = high if at_crossing else low
+        else:
+            trial = 0.5 * (low + high)
         rows[first : first + size] = start
 
 
@@ -1249,10 +1300,21 @@ def _is_step(mode, setpoint, dt):
     return CURRENT <= mode <= CELL_VOLTAGE and isfinite(setpoint) and 0.0 <= dt < inf
 
 
+@_inlined
+def _are_steps(mode, setpoint, dt, reason):
+    """Mark what is no step; return whether there is none such."""
+    all_good = True
+    for pack in range(mode.size):
+        if not isnan(dt[pack]) and not _is_step(mode[pack], setpoint[pack], dt[pack]):
+            reason[pack] = NO_STEP
+            all_good = False
+    return all_good
+
+
 @_called_from_python
 def step_packs(
-    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, first,
-    stride, mode, setpoint, dt, reason,
+    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, said, start,
+    first, stride, mode, setpoint, dt, reason,
 ):  # fmt: skip
     """Take packs `first`, `first + stride`, ... through a step, each with its own set-point.
 
@@ -1263,40 +1325,40 @@ def step_packs(
         `outputs` are changed in place.
     pack_out
         (packs, 2): current [A] and voltage [V] of each pack; changed.
-    work, matrix, sides, kept
-        Scratch of one thread: (size,) records, (nodes, bandwidth + 1), (2, nodes) and (2, size,
-        columns).
     rows
         `states` as numbers, (packs * size, columns).
+    work, matrix, sides, kept, said, start
+        Scratch of one thread: (size,) records, (nodes, bandwidth + 1), (2, nodes), (size, columns),
+        (size,) records of outputs, (size, columns).
     mode, setpoint, dt
-        (packs,); a pack whose dt is NaN is left as it is.
+        (packs,); a pack whose dt is NaN is left as it is. Where one is no step, none is taken.
     reason
-        (packs,), written.
+        (packs,), written. A pack that cannot take the step is left as it was.
     """
+    if not _are_steps(mode, setpoint, dt, reason):
+        return
     for pack in range(first, mode.size, stride):
-        if not isnan(dt[pack]) and not _is_step(mode[pack], setpoint[pack], dt[pack]):
-            reason[pack] = NO_STEP
-        elif not isnan(dt[pack]):
+        if not isnan(dt[pack]):
             reason[pack] = _step(
                 models[0], circuit, cells, states, outputs, pack_out, work, matrix, sides, pack,
-                mode[pack], setpoint[pack], dt[pack], rows, kept[0],
+                mode[pack], setpoint[pack], dt[pack], rows, kept, said,
             )  # fmt: skip
 
 
 @_called_from_python
 def advance_packs(
-    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, first,
-    stride, mode, setpoint, dt, reason, limits, elapsed,
+    models, circuit, cells, states, outputs, pack_out, work, matrix, sides, rows, kept, said, start,
+    first, stride, mode, setpoint, dt, reason, limits, elapsed,
 ):  # fmt: skip
     """As `step_packs`, but stop each pack at the first of its limits.
 
     `limits` is (packs, reasons), NaN for none; `elapsed` [s] (packs,) is written.
     """
+    if not _are_steps(mode, setpoint, dt, reason):
+        return
     for pack in range(first, mode.size, stride):
-        if not isnan(dt[pack]) and not _is_step(mode[pack], setpoint[pack], dt[pack]):
-            reason[pack] = NO_STEP
-        elif not isnan(dt[pack]):
+        if not isnan(dt[pack]):
             elapsed[pack], reason[pack] = _advance(
                 models[0], circuit, cells, states, outputs, pack_out, work, matrix, sides, pack,
-                mode[pack], setpoint[pack], dt[pack], limits[pack], rows, kept,
+                mode[pack], setpoint[pack], dt[pack], rows, kept, said, start, limits[pack],
             )  # fmt: skip

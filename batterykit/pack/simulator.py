@@ -10,8 +10,8 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, replace
-from typing import Any, Literal
+from dataclasses import fields, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -76,8 +76,7 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What ends a step of `PackSimulator.advance`; NaN is no limit.
 
     Parameters
@@ -179,6 +178,11 @@ class PackSimulator:
         self._layout, self._model = _model(parameters, model)
         self._data = _cell_data(parameters, self._layout, self.cells)
         self._circuit = _circuit(network, coupling)
+        if 4 * coupling * kernels.SHORTEST > self._data["heat_capacity"].min():
+            raise BatterykitError(
+                f"a coupling of {coupling:g} W/K makes neighbouring cells one",
+                fix="couple them by less than the heat capacity of a cell over two seconds",
+            )
         self._states = np.zeros(packs * size, self._layout.state)
         self._rows = self._states.view(np.float64).reshape(packs * size, -1)
         self.state: FloatArray = self._rows.reshape(packs, size, -1)
@@ -199,13 +203,15 @@ class PackSimulator:
         self.elapsed = np.zeros(packs)
         self.reason = np.zeros(packs, dtype=np.int64)
         workers = max(1, min(threads or _processors(), packs))
-        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
         self._scratch = [
             (
                 np.zeros(size, self._layout.work),
                 np.zeros_like(self._circuit.conductance),
                 np.zeros((2, network.nodes)),
-                np.zeros((2, size, self.state.shape[2])),
+                np.zeros((size, self.state.shape[2])),
+                np.zeros(size, self._layout.output),
+                np.zeros((size, self.state.shape[2])),
             )
             for _ in range(workers)
         ]
@@ -296,21 +302,25 @@ class PackSimulator:
 
         Notes
         -----
-        `reason` tells of packs for which there is no solution, or none that is physical any more.
+        `reason` tells of packs for which there is no solution, or none that is physical any more;
+        they are left as they were.
         """
         self._set(mode, setpoint, dt)
         self._run(kernels.step_packs)
-        self.elapsed[:] = np.where(np.isnan(self._dt), 0.0, self._dt)
+        self.elapsed[:] = np.where(np.isnan(self._dt) | (self.reason != 0), 0.0, self._dt)
         self.time += self.elapsed
 
     def advance(self, mode: ArrayLike, setpoint: ArrayLike, dt: ArrayLike, limits: Limits) -> None:
         """Step, but stop each pack at most 10 ms after the first limit that it crosses.
 
+        Limits are looked at where the step begins (a pack that is beyond one goes no further) and
+        where it ends: take steps as short as what matters in between.
+
         Parameters as in `step`; `elapsed` and `reason` tell how far each pack came, and why.
         """
         self._set(mode, setpoint, dt)
         table = np.full((self.packs, len(REASONS)), np.nan)
-        table[:, 1 : 1 + len(astuple(limits))] = astuple(limits)
+        table[:, 1 : 1 + len(limits)] = limits
         self.elapsed[:] = 0.0
         self._run(kernels.advance_packs, table, self.elapsed)
         self.time += self.elapsed
@@ -336,12 +346,13 @@ class PackSimulator:
                     fix="give one number, or one for each pack",
                 ) from error
         if np.asarray(mode).dtype.kind not in "iu":
-            raise self._no_step()
+            raise self._no_step(0)
 
-    def _no_step(self) -> BatterykitError:
+    def _no_step(self, pack: int) -> BatterykitError:
         return BatterykitError(
-            "a step needs a mode from 0 to 3, a number as set-point and a length of 0 s or more, "
-            f"not {self._mode.tolist()}, {self._setpoint.tolist()} and {self._dt.tolist()} s",
+            "a step needs a mode from 0 to 3, a number as set-point and a length of 0 s or more; "
+            f"pack {pack} was given {self._mode[pack]}, {self._setpoint[pack]:g} and "
+            f"{self._dt[pack]:g} s",
             fix="correct the protocol or the controller that asks for it",
         )
 
@@ -353,19 +364,22 @@ class PackSimulator:
         threads = len(self._scratch)
 
         def arguments(thread: int) -> tuple[Any, ...]:
-            work, matrix, sides, kept = self._scratch[thread]
-            scratch = (self._pack_out, work, matrix, sides, self._rows, kept)
+            work, matrix, sides, kept, said, start = self._scratch[thread]
+            scratch = (self._pack_out, work, matrix, sides, self._rows, kept, said, start)
             return (*shared, *scratch, thread, threads, *steps, *more)
 
         entry = self._entries.get(kernel)
         if entry is None:
             entry = self._entries[kernel] = _entry(kernel, arguments(0))
-        if self._pool is None:
+        if threads == 1:
             entry(*arguments(0))
         else:
-            list(self._pool.map(lambda thread: entry(*arguments(thread)), range(threads)))
+            if os.getpid() not in self._pools:
+                self._pools[os.getpid()] = ThreadPoolExecutor(threads)
+            pool = self._pools[os.getpid()]
+            list(pool.map(lambda thread: entry(*arguments(thread)), range(threads)))
         if self.reason.max() == kernels.NO_STEP:
-            raise self._no_step()
+            raise self._no_step(int(self.reason.argmax()))
 
 
 def equations(model: Name) -> Literal["dfn", "spme"]:
@@ -393,9 +407,10 @@ def level(
     BatterykitError
         Cells that cannot be, or that exchange more than they hold.
     """
-    packs = np.atleast_2d(np.asarray(cells.soc)).shape[0]
     if network.parallel == 1:
         return cells
+    shapes = [np.shape(getattr(cells, field.name)) for field in fields(cells)]
+    packs = np.broadcast_shapes(*shapes, (1, network.cells))[0]
     resting = PackSimulator(parameters, network, cells, packs=packs, model=model)
     for _ in range(round(LEVELLING / LEVELLING_STEP)):
         resting.step(CURRENT, 0.0, LEVELLING_STEP)

@@ -7,7 +7,7 @@ whatever the company, and events that are found where they are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +38,7 @@ Model = Literal["dfn", "spme"]
 ALONE = build(1, 1, busbar=0.0, terminal=0.0)
 MODELS = ("spme", "dfn")
 EVENT_TIME = 0.01  # s
-LIMIT = [field.name for field in fields(Limits)]
+LIMIT = list(Limits._fields)
 
 
 @pytest.fixture(scope="module")
