@@ -23,6 +23,7 @@ from batterykit.charge.simulate import (
     PER_PACK,
     PROTOCOL_END,
     ZERO_CELSIUS,
+    check_dt,
     simulate,
     trajectory,
 )
@@ -127,10 +128,11 @@ def run(
     Raises
     ------
     UsageError
-        The engine cannot do the case.
+        The engine cannot do the case, or the time step is none.
     BatterykitError
         The engine failed.
     """
+    check_dt(case.dt)
     if engine != "batterykit":
         check_engine(case, engine)
         reference = {"pybamm": _run_pybamm, "liionpack": _run_liionpack}[engine]
@@ -183,7 +185,7 @@ def differences(ours: xr.Dataset, theirs: xr.Dataset) -> list[Difference]:
     """Return how far two runs of a case are apart, where both were under way.
 
     The first sample (before or after the current is switched on) and the last of each (at its own
-    end) are left out.
+    end) are left out, and so is what nothing can be said of: shares of a current that is zero.
 
     Parameters
     ----------
@@ -198,7 +200,12 @@ def differences(ours: xr.Dataset, theirs: xr.Dataset) -> list[Difference]:
         ("cell voltage", "voltage", "mV", 1e3),
         ("plating potential", "plating_potential", "mV", 1e3),
         ("temperature", "temperature", "K", 1.0),
-        ("branch current", "current", "% of the pack's", 100 / pack_current if pack_current else 0),
+        (
+            "branch current",
+            "current",
+            "% of the pack's",
+            100 / pack_current if pack_current else math.nan,
+        ),
         ("state of charge", "soc", "pp", 1e2),
     ):
         apart = scale * (one[name].values - other[name].values)

@@ -106,6 +106,18 @@ class Stage(NamedTuple):
     temperature_max: float
 
 
+def check_dt(dt: float) -> None:
+    """Refuse a time step that is none.
+
+    Raises
+    ------
+    UsageError
+        dt is not a positive number.
+    """
+    if not 0 < dt < np.inf:
+        raise UsageError(f"a time step of {dt:g} s is none", fix="give --dt in seconds, such as 1")
+
+
 def simulate(
     simulator: PackSimulator,
     protocol: Protocol,
@@ -140,8 +152,7 @@ def simulate(
     UsageError
         dt is not a positive number.
     """
-    if not 0 < dt < np.inf:
-        raise UsageError(f"a time step of {dt:g} s is none", fix="give --dt in seconds, such as 1")
+    check_dt(dt)
     run = _Run(simulator, protocol, dt)
     for _ in track(run.percents(), protocol.name, total=100):
         if listen is not None:

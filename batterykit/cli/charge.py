@@ -346,6 +346,8 @@ def _rating(
         voltage_min=cell.lower_voltage if v_min is None else v_min,
         temperature_max=math.nan if t_max is None else t_max + ZERO_CELSIUS,
     )
+    if t_max is not None and not math.isfinite(t_max):
+        raise UsageError(f"--t-max is {t_max}", fix="give degrees Celsius, or leave it out")
     if not 0 < rating.voltage_min < rating.voltage_max < math.inf:
         raise UsageError(
             f"a cell cannot be between {rating.voltage_min:g} V and {rating.voltage_max:g} V",

@@ -1040,3 +1040,43 @@ def test_a_worse_cell_needs_more_voltage_for_the_same_current(
         packs = simulator(chen, build(1, 2), model=model, **{field: np.array([equal, value])})
         packs.step(CURRENT, 5.0, 10.0)
         assert (packs.voltage[0, 1] > packs.voltage[0, 0]) == rises
+
+
+@pytest.mark.parametrize(
+    ("mode", "setpoint", "dt", "celsius"),
+    [
+        (VOLTAGE, 22.97, 10.0, 25),
+        (VOLTAGE, 23.588, 1.0, 25),
+        (CELL_VOLTAGE, 3.954, 30.0, -10),
+        (CELL_VOLTAGE, 3.911, 10.0, 0),
+    ],
+)
+def test_a_voltage_far_from_that_of_a_pack_at_rest_is_reached_in_one_step(
+    chen: CellParameters, mode: int, setpoint: float, dt: float, celsius: float
+) -> None:
+    packs = simulator(
+        chen, build(3, 6), scenario="aged", ambient=celsius + 273.15, soc=0.5, model="dfn"
+    )
+    packs.step(mode, setpoint, dt)
+    assert reasons(packs) == [""]
+
+
+def test_a_limit_that_is_exceeded_when_the_current_begins_stops_the_pack_there(
+    chen: CellParameters,
+) -> None:
+    packs = simulator(chen, soc=0.6)
+    packs.step(CELL_VOLTAGE, 4.2, 0.0)
+    at_once = packs.plating_potential[0, 0]
+    packs.advance(CELL_VOLTAGE, 4.2, 600.0, Limits(plating_min=at_once + 1e-3))
+    assert reasons(packs) == ["plating_min"]
+    assert packs.elapsed[0] == 0.0
+
+
+def test_a_step_that_cannot_be_taken_leaves_the_pack_as_it_was(chen: CellParameters) -> None:
+    packs = simulator(chen, soc=0.9)
+    packs.step(CURRENT, 1.0, 10.0)
+    before = packs.state.copy(), packs.voltage.copy(), packs.time.copy()
+    packs.step(CURRENT, 50.0, 3600.0)
+    assert reasons(packs)[0] != ""
+    for kept, now in zip(before, (packs.state, packs.voltage, packs.time), strict=True):
+        np.testing.assert_array_equal(kept, now)
