@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from batterykit.charge.protocols import Protocol, Step
+from batterykit.charge.protocols import Protocol, Rating, Step
 from batterykit.charge.simulate import (
     INSTANT,
     PER_CELL,
@@ -28,6 +28,7 @@ from batterykit.charge.simulate import (
     trajectory,
 )
 from batterykit.errors import BatterykitError, UsageError
+from batterykit.pack import balance
 from batterykit.pack.simulator import (
     CELL_VOLTAGE,
     CURRENT,
@@ -37,6 +38,7 @@ from batterykit.pack.simulator import (
     Name,
     PackSimulator,
     equations,
+    level,
 )
 from batterykit.progress import Track, no_track
 
@@ -52,6 +54,7 @@ FloatArray = npt.NDArray[np.float64]
 Engine = Literal["batterykit", "pybamm", "liionpack"]
 
 SECONDS_PER_HOUR = 3600.0
+AT_LIMIT = 0.005  # V, by which a cell at rest may be beyond its limits
 # That PyBaMM is given to find the end of a step [s]; it keeps room for as many samples beforehand.
 LONGEST_STEPS = (2 * SECONDS_PER_HOUR, 8 * SECONDS_PER_HOUR, 32 * SECONDS_PER_HOUR)
 _MODES: dict[int, Literal["current", "voltage", "power"]] = {
@@ -102,6 +105,46 @@ class Difference(NamedTuple):
     units: str
     rms: float
     largest: float
+
+
+def prepare(
+    parameters: CellParameters, network: Network, cells: Cells, soc: float, model: Name
+) -> Cells:
+    """Return the cells of one pack as they begin: with this mean state of charge, and levelled.
+
+    Parameters
+    ----------
+    parameters, network, model
+        As for `PackSimulator`.
+    cells
+        As drawn: their mean is near `soc`, not at it.
+    soc
+        Mean over the pack, by capacity (1); where cells would be beyond empty or full, they stop
+        there.
+    """
+    capacity = balance.capacity(parameters, cells)
+    drawn = np.broadcast_to(np.asarray(cells.soc, dtype=np.float64), capacity.shape)
+    mean = np.average(drawn, weights=capacity)
+    shifted = np.clip(drawn + soc - mean, 0.0, 1.0)
+    return level(parameters, network, replace(cells, soc=shifted), model=model)
+
+
+def check_start(case: Case, rating: Rating) -> None:
+    """Refuse cells that are beyond the limits of voltage before anything is done to them.
+
+    Raises
+    ------
+    UsageError
+        With the voltages at which they begin.
+    """
+    resting = PackSimulator(case.parameters, case.network, case.cells, model=case.model).voltage
+    low, high = resting.min(), resting.max()
+    if low < rating.voltage_min - AT_LIMIT or high > rating.voltage_max + AT_LIMIT:
+        raise UsageError(
+            f"the cells begin at {low:.3f} to {high:.3f} V, and must stay between "
+            f"{rating.voltage_min:g} and {rating.voltage_max:g} V",
+            fix="take another state of charge at the start, or other limits of voltage",
+        )
 
 
 def run(

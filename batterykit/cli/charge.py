@@ -217,13 +217,19 @@ def simulate(
     """
     import numpy as np
 
-    from batterykit.charge.case import Case, check_engine, reference_for, run
+    from batterykit.charge.case import (
+        Case,
+        check_engine,
+        check_start,
+        prepare,
+        reference_for,
+        run,
+    )
     from batterykit.charge.simulate import ZERO_CELSIUS, write_run
     from batterykit.config import load_settings
     from batterykit.errors import UsageError
     from batterykit.pack.network import build, parse
     from batterykit.pack.parameters import read_parameters
-    from batterykit.pack.simulator import level
     from batterykit.store import Store
 
     console = Console(json=json, quiet=quiet)
@@ -247,7 +253,7 @@ def simulate(
         source=parameters,
         parameters=cell,
         network=network,
-        cells=level(cell, network, drawn.cells, model=model),
+        cells=prepare(cell, network, drawn.cells, start, model),
         protocol=chosen,
         model=model,
         dt=dt,
@@ -259,6 +265,7 @@ def simulate(
             f"the cells begin at {around.max() - ZERO_CELSIUS:g} degC, and --t-max is {t_max:g}",
             fix="take a higher --t-max or a lower --ambient",
         )
+    check_start(case, rating)
     rival = reference_for(case) if engine == "batterykit" else "batterykit"
     for each in (engine, rival) if compare else (engine,):
         check_engine(case, each)
@@ -548,9 +555,12 @@ def _show(console: Console, dataset: xr.Dataset) -> None:
 def _show_differences(console: Console, dataset: xr.Dataset, other: xr.Dataset, rival: str) -> None:
     from batterykit.charge.case import differences
 
-    ends = [float(one["duration"][0]) for one in (dataset, other)]
+    ends = [
+        f"{float(one['duration'][0]):,.1f} s ({one['stop_reason'].values[0]})"
+        for one in (dataset, other)
+    ]
     console.table(
-        f"{dataset.attrs['engine']} against {rival}: {ends[0]:,.1f} s against {ends[1]:,.1f} s",
+        f"{dataset.attrs['engine']} against {rival}: {ends[0]} against {ends[1]}",
         ["where both ran", "RMS", "largest", "unit"],
         [
             [one.what, f"{one.rms:.3f}", f"{one.largest:.3f}", one.units]

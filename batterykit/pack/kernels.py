@@ -860,8 +860,7 @@ def _linearise(m, cell, s, w):
 def _accept(m, cell, w, current, share):
     """Move a cell along its linearisation to the current that the circuit gives it.
 
-    `share` is how much of Newton's correction inside the cell is believed; the currents that the
-    circuit gives are taken whole.
+    `share` is how much of Newton's correction inside the cell is believed.
     """
     change = current - w.current
     w.current = current
@@ -1125,7 +1124,7 @@ def _whole_step(
             branch = 0.0
             if cells[first + c].connected:
                 at_zero, per_current = _branch(circuit, w, c, datum, fixed, unit)
-                branch = at_zero + per_current * current
+                branch = w.current + share * (at_zero + per_current * current - w.current)
             worst = max(worst, abs(w.slope * (branch - w.current)), w.residual)
             _accept(m, cells[first + c], w, branch, share)
         if not isfinite(current) or not isfinite(worst):

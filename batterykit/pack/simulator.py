@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from typing import Any, Literal, NamedTuple
@@ -221,11 +221,18 @@ class PackSimulator:
         self._entries: dict[Any, Callable[..., None]] = {}
         self.reset()
 
-    def reset(self, soc: ArrayLike | None = None, temperature: ArrayLike | None = None) -> None:
-        """Put every cell to rest at a state of charge (1) and a temperature [K].
+    def reset(
+        self,
+        soc: ArrayLike | None = None,
+        temperature: ArrayLike | None = None,
+        packs: Sequence[int] | npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Put cells to rest at a state of charge (1) and a temperature [K].
 
-        By default those of `cells`. The outputs are those of the circuit with no pack current:
-        unequal cells in parallel exchange currents from the first moment.
+        By default those of `cells`, in all packs; `packs` (numbers, or true for each) says in
+        which. Values are one number, one a cell, or (packs, size). The outputs are those of the
+        circuit with no pack current: unequal cells in parallel exchange currents from the first
+        moment.
 
         Raises
         ------
@@ -254,20 +261,23 @@ class PackSimulator:
                 f"parameters reach from {low:g} to {high:g} K",
                 fix="give temperatures in kelvin and in this range",
             )
-        self.state[...] = 0.0
-        self._states["temperature"] = np.ravel(temperature)
-        self._states["negative"]["mean"] = np.ravel(x)[:, None]
-        self._states["positive"]["mean"] = np.ravel(y)[:, None]
-        self._states["salt"] = self._model["salt"]
-        self._pack_out[:] = 0.0
-        self.step(CURRENT, 0.0, 0.0)
+        chosen = np.full(self.packs, packs is None)
+        if packs is not None:
+            chosen[packs] = True
+        states = self._states.reshape(self.packs, self.size)
+        self.state[chosen] = 0.0
+        states["temperature"][chosen] = temperature[chosen]
+        states["negative"]["mean"][chosen] = x[chosen, :, None]
+        states["positive"]["mean"][chosen] = y[chosen, :, None]
+        states["salt"][chosen] = self._model["salt"]
+        self.step(CURRENT, 0.0, np.where(chosen, 0.0, np.nan))
         if self.reason.any():
             raise BatterykitError(
                 f"pack {int(np.argmax(self.reason != 0))} has no state of rest: "
                 + REASONS[int(self.reason.max())],
                 fix="start with states of charge that are closer to one another",
             )
-        self.time[:] = 0.0
+        self.time[chosen] = 0.0
 
     def _every(self, value: ArrayLike) -> FloatArray:
         """Return one number, one a cell, or one a pack and cell, as (packs, size).
@@ -420,7 +430,7 @@ def level(
                 + REASONS[int(resting.reason.max())],
                 fix="start with states of charge that are closer to one another",
             )
-    return replace(cells, soc=resting.soc.copy())
+    return replace(cells, soc=resting.soc.clip(0.0, 1.0))
 
 
 def _entry(

@@ -1080,3 +1080,26 @@ def test_a_step_that_cannot_be_taken_leaves_the_pack_as_it_was(chen: CellParamet
     assert reasons(packs)[0] != ""
     for kept, now in zip(before, (packs.state, packs.voltage, packs.time), strict=True):
         np.testing.assert_array_equal(kept, now)
+
+
+def test_some_packs_begin_again_while_others_go_on(chen: CellParameters) -> None:
+    packs = simulator(chen, build(2, 1), packs=3)
+    packs.step(CURRENT, 10.0, 60.0)
+    before = packs.state.copy()
+    packs.reset(soc=0.1, packs=[1])
+    assert packs.time.tolist() == [60.0, 0.0, 60.0]
+    assert packs.soc[1] == pytest.approx(0.1)
+    np.testing.assert_array_equal(packs.state[[0, 2]], before[[0, 2]])
+    packs.reset(packs=np.array([True, False, True]))
+    assert packs.soc[[0, 2]] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("current", [-2.0, -1.0, 0.0, 1.0, 2.0])
+def test_a_pack_can_rest_after_a_strong_pulse_in_the_cold(current: float) -> None:
+    okane = read_parameters("OKane2022")
+    packs = simulator(okane, build(3, 2), scenario="shifted", packs=50, model="dfn")
+    packs.reset(0.2, 273.15)
+    for _ in range(10):
+        packs.step(CURRENT, 60.0, 1.0)
+    packs.step(CURRENT, current, 1.0)
+    assert set(reasons(packs)) == {""}
