@@ -82,11 +82,24 @@ def potential(
     tuple of numpy.ndarray
         Potential against lithium [V] and its derivative in the stoichiometry [V].
     """
+    return cubic(electrode.potential, stoichiometry)
+
+
+def cubic(table: FloatArray, stoichiometry: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return a table of an electrode's parameters and its slope; see `potential`.
+
+    Parameters
+    ----------
+    table
+        (pieces, 4), such as `ElectrodeParameters.entropic`.
+    stoichiometry
+        Any shape.
+    """
     stoichiometry = np.asarray(stoichiometry, dtype=np.float64)
-    pieces = len(electrode.potential)
+    pieces = len(table)
     piece = np.clip((stoichiometry * pieces).astype(np.int64), 0, pieces - 1)
     s = stoichiometry - piece / pieces
-    a, b, c, d = np.moveaxis(electrode.potential[piece], -1, 0)
+    a, b, c, d = np.moveaxis(table[piece], -1, 0)
     return ((a * s + b) * s + c) * s + d, (3 * a * s + 2 * b) * s + c
 
 

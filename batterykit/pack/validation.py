@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batterykit.errors import UsageError
-from batterykit.pack.balance import fresh, potential, window
+from batterykit.pack.balance import cubic, fresh, potential, window
 from batterykit.pack.cell import Cells
 from batterykit.pack.kernels import CELL_VOLTAGE_MIN, CURRENT
 from batterykit.pack.network import build
@@ -157,13 +157,9 @@ def _equilibrium(
     stoichiometry: FloatArray,
     temperature: FloatArray,
 ) -> FloatArray:
-    pieces = len(electrode.entropic)
-    piece = np.clip((stoichiometry * pieces).astype(np.int64), 0, pieces - 1)
-    s = stoichiometry - piece / pieces
-    a, b, c, d = electrode.entropic[piece].T
-    slope = ((a * s + b) * s + c) * s + d
+    change, _ = cubic(electrode.entropic, stoichiometry)
     warmer = temperature - parameters.reference_temperature
-    return np.asarray(potential(electrode, stoichiometry)[0] + warmer * slope)
+    return np.asarray(potential(electrode, stoichiometry)[0] + warmer * change)
 
 
 def simulate(parameters: CellParameters, discharges: xr.Dataset, model: Name) -> xr.Dataset:
