@@ -322,7 +322,7 @@ def _read_set(path: Path, content: object, changes: Mapping[str, float]) -> Cell
         if not isinstance(change, dict):
             replaced[name] = change
         elif set(change) == {"factor"} and name in values:
-            replaced[name] = _scaled(values[name], _number(name, change["factor"]))
+            replaced[name] = scaled(values[name], _number(name, change["factor"]))
         else:
             raise InputError(
                 f"cannot change '{name}' by {json.dumps(change)}",
@@ -333,8 +333,16 @@ def _read_set(path: Path, content: object, changes: Mapping[str, float]) -> Cell
     return _read(values, {**replaced, **changes}, path.stem, source)
 
 
-def _scaled(value: Any, factor: float) -> Any:  # noqa: ANN401
-    """Return a parameter value (number, function or table) times a factor."""
+def scaled(value: Any, factor: Any) -> Any:  # noqa: ANN401 - PyBaMM's values have no types
+    """Return a value of PyBaMM's parameters (number, function or table) times a factor.
+
+    Parameters
+    ----------
+    value
+        A number, a callable, or PyBaMM's tuple of a name, points and a table.
+    factor
+        A number or a symbol of PyBaMM.
+    """
     if callable(value):
         return lambda *inputs: factor * value(*inputs)
     if isinstance(value, tuple):

@@ -57,7 +57,7 @@ import numpy.typing as npt
 from batterykit.errors import BatterykitError, UsageError
 from batterykit.pack.cell import Cells
 from batterykit.pack.network import Network
-from batterykit.pack.parameters import SETS, read_parameters
+from batterykit.pack.parameters import SETS, read_parameters, scaled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +178,7 @@ def load_parameters(source: str | Path | pybamm.ParameterValues) -> Any:  # noqa
         return pybamm.ParameterValues.create_from_bpx(path)
     values = pybamm.ParameterValues(content["base"])
     for name, change in content["changes"].items():
-        value = _times(values[name], change["factor"]) if isinstance(change, dict) else change
+        value = scaled(values[name], change["factor"]) if isinstance(change, dict) else change
         values.update({name: value}, check_already_exists=False)
     return values
 
@@ -396,7 +396,7 @@ def _apply(values: Any, cell: Mapping[str, Any], model: Model) -> dict[str, str]
     }
 
     def scale(name: str, factor: Any) -> None:  # noqa: ANN401
-        changes[name] = _times(values[name], factor)
+        changes[name] = scaled(values[name], factor)
 
     scale("Number of electrodes connected in parallel to make a cell", cell["area"])
     scale("Total heat transfer coefficient [W.m-2.K-1]", cell["cooling"])
@@ -423,13 +423,6 @@ def _apply(values: Any, cell: Mapping[str, Any], model: Model) -> dict[str, str]
         options |= {"SEI": "constant", "SEI film resistance": where}
     values.update(changes, check_already_exists=False)
     return options
-
-
-def _times(value: Any, factor: Any) -> Any:  # noqa: ANN401
-    """Return a parameter, a number or a function, times a factor."""
-    if callable(value):
-        return lambda *arguments: factor * value(*arguments)
-    return factor * value
 
 
 def _fine_mesh(model: Model) -> dict[str, Any]:
